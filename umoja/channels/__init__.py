@@ -1,0 +1,1 @@
+"""The channels: every way in, from bytes to orders and back."""

@@ -1,0 +1,1 @@
+"""The ledger: accounts, legs, holds, bundles, and the books they make."""

@@ -1,0 +1,84 @@
+"""The port of the ledger: what every engine promises, whatever it is made of."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from umoja.ledger.entries import Bundle, Row, Verdict
+from umoja.ledger.rules import State
+
+
+class Batch(Protocol):
+    """Bundles judged one after the other and kept together. Nobody else writes meanwhile."""
+
+    def post(self, bundle: Bundle) -> Verdict:
+        """Judge one bundle; what is done counts at once for the next ones of this batch.
+
+        A done id posted again with the same transfers answers DONE and moves nothing; with
+        other transfers ID_DIFFERS.
+        """
+        ...
+
+    @property
+    def next_sequence(self) -> int:
+        """Return the sequence that the next done bundle gets."""
+        ...
+
+    def commit(self) -> None:
+        """Make all that was done durable. Repeating is harmless.
+
+        Raise Unavailable: nothing of the batch was done. Raise OutcomeUnknown: it may have been;
+        the ledger refuses to write until it was opened anew.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """One market's money. One writer at a time; reading is allowed to anybody."""
+
+    state: State
+    """The fold of all that is done. Read it; never change it."""
+
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Open a batch; leaving it without `commit` undoes all of it."""
+        ...
+
+    def post(self, bundles: Sequence[Bundle]) -> list[Verdict]:
+        """Post one batch of bundles, commit it, and return the answer to each."""
+        ...
+
+    def row(self, bundle_id: str) -> Row | None:
+        """Return the journal's line for a bundle that was done."""
+        ...
+
+    def at_sequence(self, sequence: int) -> Row | None: ...
+
+    def thread(self, thread: str) -> list[Row]:
+        """Return the lines whose ids are `thread.0`, `thread.1`, … in order of doing."""
+        ...
+
+    def rows(self, *, after: int = 0, limit: int | None = None) -> Iterator[Row]:
+        """Yield lines in order of doing, behind sequence `after`."""
+        ...
+
+    def touching(self, account: int, *, before: int = 0, limit: int = 50) -> list[Row]:
+        """Return the newest lines whose leading transfer has the account on either side.
+
+        Below sequence `before` (0: from the newest), newest first, at most `limit`.
+        """
+        ...
+
+    @property
+    def head(self) -> int:
+        """Return the sequence of the last line; the next one done gets this plus one."""
+        ...
+
+    def save(self, companion: bytes = b"") -> None:
+        """Write a checkpoint: the state and a companion's bytes, both as of `head`."""
+        ...
+
+    def saved(self) -> tuple[int, bytes]:
+        """Return the sequence and the companion's bytes of the checkpoint this start used."""
+        ...
+
+    def close(self) -> None: ...

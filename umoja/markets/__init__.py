@@ -1,0 +1,1 @@
+"""Markets: countries described by folders of data."""

@@ -1,0 +1,1 @@
+"""Parties: customers, agents, organisations, their credentials and identities."""

@@ -1,0 +1,1 @@
+"""The partners: every way out, behind the ports of payments."""

@@ -1,0 +1,1 @@
+"""Payments: from an order to legs, fees, taxes, limits, a state and a receipt."""

@@ -1,0 +1,25 @@
+"""The catalogue: every product that can be ordered. A new product is a file and a line here."""
+
+from umoja.payments.product import Product
+from umoja.payments.products.airtime import AIRTIME
+from umoja.payments.products.deposit import DEPOSIT
+from umoja.payments.products.float_purchase import FLOAT_PURCHASE
+from umoja.payments.products.float_transfer import FLOAT_TRANSFER
+from umoja.payments.products.pay_bill import PAY_BILL
+from umoja.payments.products.pay_till import PAY_TILL
+from umoja.payments.products.send_money import SEND_MONEY
+from umoja.payments.products.withdraw import WITHDRAW
+
+PRODUCTS: dict[str, Product] = {
+    product.code: product
+    for product in (
+        SEND_MONEY,
+        DEPOSIT,
+        WITHDRAW,
+        PAY_TILL,
+        PAY_BILL,
+        AIRTIME,
+        FLOAT_PURCHASE,
+        FLOAT_TRANSFER,
+    )
+}

@@ -1,0 +1,182 @@
+"""Decide what becomes of a new order: product, parties, price, limits, in that order. Pure.
+
+What only the ledger knows (is there enough?) is asked last, when the legs are posted.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import msgspec
+
+from umoja.markets.market import Market
+from umoja.parties.party import SYSTEM, Party, Role, Status
+from umoja.payments.accounts import Accounts
+from umoja.payments.catalogue import PRODUCTS
+from umoja.payments.limits import (
+    Entry,
+    Usage,
+    in_first_currency,
+    may_pay,
+    may_receive,
+    used_in,
+)
+from umoja.payments.order import Ask, Decline, Order, Price
+from umoja.payments.pricing import Item, price
+from umoja.payments.product import Deal, Product
+
+AMOUNT_MAX = 10**15  # minor units: far above any market's ceiling, far below 64 bits
+REFERENCE_MAX = 40
+
+OPERATOR = Party(id=SYSTEM, role=Role.OPERATOR, name="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that was gathered for one order before it is decided."""
+
+    market: Market
+    day: date
+    payer: Party | None
+    payee: Party | None
+    dealer: Party | None
+    usage: Usage
+    payee_balance: int  # all wallets of the receiver in the market's first currency
+    stopped: str | None
+    is_sim_fresh: bool = False  # the payer's SIM was swapped a short while ago
+
+
+def decided(order: Order, facts: Facts) -> Order:
+    """Return the order priced, or with the reason why it is refused."""
+    product = PRODUCTS.get(order.product)
+    if product is None:
+        return refused(order, Decline.PRODUCT_UNKNOWN)
+    if facts.stopped is not None:
+        return refused(order, Decline.PRODUCT_STOPPED)
+    decline = _form(order, product, facts) or _parties(product, facts)
+    if decline is not None:
+        return refused(order, decline)
+    assert facts.payer is not None, "a payer was found"
+    assert facts.payee is not None, "a payee was found"
+    priced = price(facts.market, _item(order, product, facts))
+    if isinstance(priced, Decline):
+        return refused(order, priced)
+    order = msgspec.structs.replace(order, price=priced)
+    decline = _within_limits(order, product, facts, facts.payer, facts.payee)
+    return refused(order, decline) if decline else order
+
+
+def refused(order: Order, decline: Decline) -> Order:
+    """Return the order with its reason; the desk gives it its state."""
+    return msgspec.structs.replace(order, decline=decline)
+
+
+def entry(market: Market, order: Order, *, day: date) -> Entry:
+    """Return the order as the payer's usage counts it."""
+    return Entry(
+        day=day,
+        value=in_first_currency(market, order.amount, order.currency),
+        service=PRODUCTS[order.product].service,
+    )
+
+
+def counts_for_usage(order: Order) -> bool:
+    """Tell whether limits count this product: those that customers pay."""
+    return Role.CUSTOMER in PRODUCTS[order.product].payers
+
+
+def deal(order: Order, accounts: Accounts, dealer: Party | None) -> Deal:
+    return Deal(order=order, accounts=accounts, dealer=dealer.id if dealer else 0)
+
+
+def order_of(ask: Ask, *, order_id: str, market: str, fingerprint: str, now: int) -> Order:
+    """Return the order that an ask begins, not yet decided."""
+    return Order(
+        id=order_id,
+        market=market,
+        product=ask.product,
+        channel=ask.channel,
+        client=ask.client,
+        fingerprint=fingerprint,
+        payer=ask.payer,
+        payee=ask.payee,
+        actor=ask.actor,
+        amount=ask.amount,
+        currency=ask.currency,
+        reference=ask.reference,
+        price=Price(),
+        asked_at=now,
+    )
+
+
+def _form(order: Order, product: Product, facts: Facts) -> Decline | None:
+    """Judge what can be judged from the order itself."""
+    currency = facts.market.currency(order.currency)
+    if currency is None:
+        return Decline.CURRENCY_UNKNOWN
+    if order.amount <= 0:
+        return Decline.AMOUNT_TOO_SMALL
+    if order.amount > AMOUNT_MAX:
+        return Decline.AMOUNT_TOO_LARGE
+    if order.amount % currency.step:
+        return Decline.AMOUNT_TOO_PRECISE
+    if product.needs_reference and not order.reference.strip():
+        return Decline.REFERENCE_MISSING
+    if len(order.reference) > REFERENCE_MAX or not order.reference.isprintable():
+        return Decline.MALFORMED
+    words = (product.service.value, product.service.value.split("_", maxsplit=1)[0])
+    least = max(facts.market.minimums.get((order.currency, word), 0) for word in words)
+    return Decline.AMOUNT_TOO_SMALL if order.amount < least else None
+
+
+def _parties(product: Product, facts: Facts) -> Decline | None:
+    payer, payee = facts.payer, facts.payee
+    if payer is None or payer.role not in product.payers:
+        return Decline.PAYER_UNKNOWN
+    if payer.status is not Status.ACTIVE:
+        return Decline.PAYER_BARRED
+    if facts.is_sim_fresh:
+        return Decline.SIM_SWAPPED
+    if payee is None or payee.role not in product.payees:
+        return Decline.PAYEE_UNKNOWN
+    if payee.status is not Status.ACTIVE:
+        return Decline.PAYEE_BARRED
+    return Decline.SAME_PARTY if payer.id == payee.id else None
+
+
+def _item(order: Order, product: Product, facts: Facts) -> Item:
+    assert facts.payer is not None, "parties were judged"
+    assert facts.payee is not None, "parties were judged"
+    organisation = facts.payee if facts.payee.role is Role.ORGANISATION else facts.payer
+    return Item(
+        service=product.service,
+        currency=order.currency,
+        minor=order.amount,
+        day=facts.day,
+        plan=organisation.plan,
+        used=used_in(facts.usage, service=product.service, day=facts.day),
+        earns_commission=bool(product.earns),
+        has_dealer=facts.dealer is not None,
+        is_priced=Role.CUSTOMER in product.payers | product.payees,
+    )
+
+
+def _within_limits(
+    order: Order, product: Product, facts: Facts, payer: Party, payee: Party
+) -> Decline | None:
+    market = facts.market
+    exempt = market.limit_exempt & {product.service.value, payee.category}
+    first = market.currencies[0].code
+    if payer.role is Role.CUSTOMER and not exempt:
+        tier = market.tier(payer.tier)
+        if tier is None:
+            return Decline.PAYER_BARRED
+        decline = may_pay(tier.ceilings[first], facts.usage, entry(market, order, day=facts.day))
+        if decline is not None:
+            return decline
+    if payee.role is Role.CUSTOMER:
+        tier = market.tier(payee.tier)
+        if tier is None:
+            return Decline.PAYEE_BARRED
+        value = in_first_currency(market, order.amount, order.currency)
+        return may_receive(tier.ceilings[first], value=value, balance=facts.payee_balance)
+    return None

@@ -1,0 +1,771 @@
+"""The desk of one market: gathers orders, decides them one after the other, keeps them together.
+
+Whatever the size of the batch, all of it is committed in one durable append before anybody is
+answered. Idempotency rests on the order's id, which is made of the client and its key: a repeat
+finds the order, wherever it stands.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from umoja.clock import Clock, from_micros, to_micros
+from umoja.faults import Busy
+from umoja.ids import receipt, receipt_place
+from umoja.ledger.entries import Bundle, Kind, Transfer, Verdict
+from umoja.ledger.ledger import Batch, Ledger
+from umoja.markets.market import Market
+from umoja.parties.directory import Directory
+from umoja.parties.party import SYSTEM, Party, Role
+from umoja.payments.accounts import Accounts, Purse
+from umoja.payments.catalogue import PRODUCTS
+from umoja.payments.decide import (
+    OPERATOR,
+    Facts,
+    counts_for_usage,
+    deal,
+    decided,
+    entry,
+    order_of,
+)
+from umoja.payments.lifecycle import (
+    AWAITING_FOR,
+    COUNTS,
+    REVERSAL_ANSWER_FOR,
+    REVERSAL_WINDOW_H,
+    UNCOUNTS,
+    WAITING,
+    Step,
+    may_follow,
+)
+from umoja.payments.limits import Usage, added, in_first_currency, taken_back
+from umoja.payments.order import (
+    OURS,
+    Ask,
+    Confirm,
+    Consent,
+    Decline,
+    Lapse,
+    Order,
+    Quote,
+    Request,
+    Reverse,
+    Settle,
+    State,
+)
+from umoja.signals import OrderSeen, Outcome, Signals
+from umoja.switches import Switches
+
+QUEUE_MAX = 20_000
+BATCH_MAX = 1_000
+GATHER_S = 0.001
+SIM_LOCK = timedelta(hours=24)
+
+Listener = Callable[[Order], None]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Order).decode
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Companion(msgspec.Struct, array_like=True):
+    """What the desk adds to a checkpoint: usage by party, and the orders that wait."""
+
+    usage: dict[int, Usage]
+    waiting: dict[str, Order]
+
+
+_decode_companion = msgspec.msgpack.Decoder(Companion).decode
+
+
+@dataclass(slots=True)
+class _Errand:
+    request: Request
+    answer: "asyncio.Future[Order]"
+    since_s: float
+
+
+class Desk:
+    """Decides and books the orders of one market. There is one desk a market at a time."""
+
+    def __init__(
+        self,
+        *,
+        market: Market,
+        directory: Directory,
+        ledger: Ledger,
+        clock: Clock,
+        signals: Signals,
+        switches: Switches,
+        mark_key: bytes = b"",
+    ) -> None:
+        """Take the state up from the ledger's checkpoint and the lines behind it."""
+        self.market = market
+        self._directory = directory
+        self._ledger = ledger
+        self._clock = clock
+        self._signals = signals
+        self._switches = switches
+        self._mark_key = mark_key or b"unkeyed"
+        self._accounts = Accounts(market)
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+        self._queue: deque[_Errand] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._wake: asyncio.Event | None = None
+        self._is_closing = False
+        self._staged: dict[str, Order] = {}  # orders of the batch that is being decided
+        after, companion = ledger.saved()
+        kept = _decode_companion(companion) if companion else Companion({}, {})
+        self._usage: dict[int, Usage] = kept.usage
+        self._waiting: dict[str, Order] = kept.waiting
+        for row in ledger.rows(after=after if companion else 0):
+            if row.story:
+                self._apply(_decode(row.story), [])
+        self._staged.clear()
+
+    # Asking
+
+    async def submit(self, request: Request) -> Order:
+        """Answer one request after its durable commit. Repeating it moves nothing twice.
+
+        An expected refusal is an Order in state DECLINED with its reason. Raise Busy when the
+        queue is full, Unavailable when nothing happened, OutcomeUnknown when it may have.
+        """
+        if self._is_closing:
+            raise Busy("the desk", retry_after_s=5)
+        if len(self._queue) >= QUEUE_MAX:
+            raise Busy("the desk")
+        if self._worker is None:
+            self._wake = asyncio.Event()
+            self._executor = ThreadPoolExecutor(1, f"desk-{self.market.code}")
+            self._worker = asyncio.create_task(self._work())
+        errand = _Errand(request, asyncio.get_running_loop().create_future(), self._clock.ticks_s())
+        self._queue.append(errand)
+        assert self._wake is not None, "the worker was started"
+        self._wake.set()
+        return await errand.answer
+
+    def submit_now(self, requests: Iterable[Request]) -> list[Order]:
+        """Answer one batch of requests at once, in this thread, after one durable commit."""
+        began = self._clock.ticks_s()
+        return self._answer([(request, began) for request in requests])
+
+    def quote(
+        self,
+        *,
+        product: str,
+        payer: int,
+        payee: int,
+        amount: int,
+        currency: str,
+        reference: str = "-",
+    ) -> Quote | Decline:
+        """Return what an order would cost now, or why it would be refused. Nothing is kept."""
+        ask = Ask(
+            client="",
+            key="",
+            channel="",
+            product=product,
+            payer=payer,
+            payee=payee,
+            amount=amount,
+            currency=currency,
+            reference=reference,
+        )
+        order = decided(
+            order_of(ask, order_id="", market=self.market.code, fingerprint="", now=0),
+            self._gather(ask),
+        )
+        if order.decline is not None:
+            return order.decline
+        source = self._accounts.number(payer, PRODUCTS[product].payer_purse, currency)
+        if (
+            PRODUCTS[product].payer_purse is not Purse.TRUST
+            and self._ledger.state.available(source) < order.total
+        ):
+            return self._short(order)
+        party = self._party(payee)
+        return Quote(
+            product=product,
+            amount=amount,
+            currency=currency,
+            price=order.price,
+            payee=payee,
+            payee_name=party.name if party else "",
+        )
+
+    # Finding
+
+    def order_id(self, client: str, key: str) -> str:
+        """Return the id of the order that a client's key stands for."""
+        digest = hashlib.sha256(f"{self.market.code}|{client}|{key}".encode()).digest()
+        return digest[:16].hex()
+
+    def find(self, order_id: str) -> Order | None:
+        """Return an order as it stands now."""
+        waiting = self._waiting.get(order_id)
+        if waiting is not None:
+            return waiting
+        rows = self._ledger.thread(order_id)
+        return _decode(rows[-1].story) if rows else None
+
+    def find_receipt(self, number: str) -> Order | None:
+        """Return the order that has this receipt number."""
+        place = receipt_place(number)
+        if place is None or place[0] != self.market.code:
+            return None
+        row = self._ledger.at_sequence(place[1])
+        if row is None or not row.story:
+            return None
+        order = _decode(row.story)
+        return self.find(order.id) if order.receipt == number else None
+
+    def awaiting_consent(self, payee: int) -> list[Order]:
+        """Return the payments that were asked back of this receiver and wait for her answer."""
+        return [
+            order
+            for order in list(self._waiting.values())
+            if order.state is State.REVERSAL_ASKED and order.payee == payee
+        ]
+
+    def waiting(self) -> list[Order]:
+        """Return all orders that wait for somebody or something."""
+        return list(self._waiting.values())
+
+    def orders(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, Order]]:
+        """Return journal sequences and orders behind `after`: the feed of receipts and exports."""
+        return [
+            (row.sequence, _decode(row.story))
+            for row in self._ledger.rows(after=after, limit=limit)
+            if row.story
+        ]
+
+    @property
+    def head(self) -> int:
+        return self._ledger.head
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with each order after it was committed. It must not wait."""
+        self._listeners.append(listener)
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    # Closing
+
+    async def close(self) -> None:
+        """Answer what is queued, then write a checkpoint. New orders are told to come back."""
+        self._is_closing = True
+        if self._worker is not None and self._wake is not None:
+            self._wake.set()
+            await self._worker
+        if self._executor is not None:
+            self._executor.shutdown()
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, so that the next start has little to fold."""
+        with self._lock:
+            self._ledger.save(_encode(Companion(self._usage, self._waiting)))
+
+    # The worker
+
+    async def _work(self) -> None:
+        assert self._wake is not None, "made with the worker"
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._queue:
+                if self._is_closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                await asyncio.sleep(GATHER_S)
+            errands = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
+            if not errands:
+                continue
+            try:
+                orders = await loop.run_in_executor(
+                    self._executor, self._answer, [(e.request, e.since_s) for e in errands]
+                )
+            except BaseException as cause:
+                for errand in errands:
+                    if not errand.answer.done():
+                        errand.answer.set_exception(cause)
+                if not isinstance(cause, Exception):
+                    raise
+                continue
+            for errand, order in zip(errands, orders, strict=True):
+                if not errand.answer.done():
+                    errand.answer.set_result(order)
+
+    def _answer(self, asked: list[tuple[Request, float]]) -> list[Order]:
+        """Decide and commit one batch; then tell the listeners."""
+        with self._lock:
+            undo: list[Callable[[], None]] = []
+            answers: list[tuple[Order, bool]] = []
+            try:
+                with self._ledger.batch() as batch:
+                    for request, _ in asked:
+                        answers.append(self._decide(request, batch, undo))
+                    batch.commit()
+            except BaseException:
+                for step in reversed(undo):
+                    step()
+                raise
+            finally:
+                self._staged.clear()
+        ended = self._clock.ticks_s()
+        for (order, is_new), (_, since_s) in zip(answers, asked, strict=True):
+            if is_new:
+                self._tell(order, latency_ms=(ended - since_s) * 1000)
+                for listener in self._listeners:
+                    listener(order)
+        return [order for order, _ in answers]
+
+    # Deciding
+
+    def _decide(
+        self, request: Request, batch: Batch, undo: list[Callable[[], None]]
+    ) -> tuple[Order, bool]:
+        """Return the order after the request, and whether this request changed it."""
+        match request:
+            case Ask():
+                return self._begin(request, batch, undo)
+            case Confirm():
+                return self._confirm(request, batch, undo)
+            case Settle():
+                return self._settle(request, batch, undo)
+            case Reverse():
+                return self._reverse(request, batch, undo)
+            case Consent():
+                return self._consent(request, batch, undo)
+            case Lapse():
+                return self._lapse(request, batch, undo)
+
+    def _begin(self, ask: Ask, batch: Batch, undo: list[Callable[[], None]]) -> tuple[Order, bool]:
+        order_id = self.order_id(ask.client, ask.key)
+        fingerprint = hashlib.sha256(_encode(ask)).hexdigest()[:32]
+        known = self._staged.get(order_id) or self.find(order_id)
+        now = to_micros(self._clock.now())
+        fresh = order_of(
+            ask, order_id=order_id, market=self.market.code, fingerprint=fingerprint, now=now
+        )
+        if known is not None:
+            if hmac.compare_digest(known.fingerprint, fingerprint):
+                return known, False
+            return _replaced(fresh, state=State.DECLINED, decline=Decline.KEY_REUSED), False
+        order = _replaced(decided(fresh, self._gather(ask)), payer_mark=self._mark(ask.payer))
+        if order.decline is not None:
+            return self._keep(self._declined(order), (), batch, undo), True
+        if not ask.is_confirmed:
+            until = to_micros(self._clock.now() + AWAITING_FOR)
+            awaiting = _replaced(order, step=Step.ASKED.value, state=State.AWAITING, until=until)
+            return self._keep(awaiting, (), batch, undo), True
+        return self._book(order, batch, undo), True
+
+    def _confirm(
+        self, request: Confirm, batch: Batch, undo: list[Callable[[], None]]
+    ) -> tuple[Order, bool]:
+        order = self._standing(request.order)
+        if order is None or order.client != request.client:
+            return self._unknown(request.order), False
+        if order.state is not State.AWAITING:
+            return order, False  # already confirmed, cancelled or lapsed: the same answer again
+        now = to_micros(self._clock.now())
+        order = _replaced(order, events=order.events + 1)
+        if order.until <= now:
+            expired = _replaced(
+                order,
+                step=Step.CANCELLED.value,
+                state=State.CANCELLED,
+                decline=Decline.ORDER_EXPIRED,
+                done_at=now,
+                until=0,
+            )
+            return self._keep(expired, (), batch, undo), True
+        if not request.says_yes:
+            cancelled = _replaced(
+                order,
+                step=Step.CANCELLED.value,
+                state=State.CANCELLED,
+                decline=Decline.ORDER_CANCELLED,
+                done_at=now,
+                until=0,
+            )
+            return self._keep(cancelled, (), batch, undo), True
+        # Limits, switches and parties may have changed since it was asked; the price that the
+        # payer has seen stands.
+        again = decided(order, self._gather(_as_ask(order)))
+        if again.decline is not None:
+            return self._keep(self._declined(again), (), batch, undo), True
+        return self._book(_replaced(order, until=0), batch, undo), True
+
+    def _book(self, order: Order, batch: Batch, undo: list[Callable[[], None]]) -> Order:
+        """Post the order's legs, or hold them for a partner; short of money it is declined."""
+        product = PRODUCTS[order.product]
+        agent = {"payer": order.payer, "payee": order.payee}.get(product.earns, 0)
+        legs = product.legs(deal(order, self._accounts, self._dealer_of(self._party(agent))))
+        now = to_micros(self._clock.now())
+        if product.asks_partner:
+            hold = f"{order.id}.h"
+            transfers = tuple(
+                Transfer(Kind.HOLD, leg.source, leg.target, leg.minor, f"{hold}{number}")
+                for number, leg in enumerate(legs)
+            )
+            done = _replaced(
+                order,
+                step=Step.BOOKED.value,
+                state=State.HELD,
+                legs=legs,
+                hold=hold,
+                booked_at=now,
+            )
+        else:
+            transfers = tuple(Transfer(Kind.POST, g.source, g.target, g.minor) for g in legs)
+            done = _replaced(
+                order,
+                step=Step.BOOKED.value,
+                state=State.COMPLETED,
+                legs=legs,
+                booked_at=now,
+                done_at=now,
+                receipt=self._receipt(batch),
+            )
+        return self._keep(done, transfers, batch, undo)
+
+    def _settle(
+        self, request: Settle, batch: Batch, undo: list[Callable[[], None]]
+    ) -> tuple[Order, bool]:
+        order = self._standing(request.order)
+        if order is None:
+            return self._unknown(request.order), False
+        if order.state is not State.HELD:
+            return order, False
+        kind = Kind.COMMIT if request.is_done else Kind.VOID
+        transfers = tuple(
+            Transfer(kind, leg.source, leg.target, leg.minor, f"{order.hold}{number}")
+            for number, leg in enumerate(order.legs)
+        )
+        settled = _replaced(
+            order,
+            step=(Step.SETTLED if request.is_done else Step.FAILED).value,
+            state=State.COMPLETED if request.is_done else State.FAILED,
+            decline=None if request.is_done else request.decline or Decline.PARTNER_REFUSED,
+            events=order.events + 1,
+            done_at=to_micros(self._clock.now()),
+            receipt=self._receipt(batch) if request.is_done else "",
+        )
+        return self._keep(settled, transfers, batch, undo), True
+
+    def _reverse(
+        self, request: Reverse, batch: Batch, undo: list[Callable[[], None]]
+    ) -> tuple[Order, bool]:
+        order = self._standing(request.order)
+        if order is None or order.payer != request.payer:
+            return self._unknown(request.order), False
+        if order.state in {State.REVERSAL_ASKED, State.REVERSED}:
+            return order, False
+        refusal = self._why_not_reversible(order)
+        if refusal is not None:
+            return _replaced(order, decline=refusal), False
+        lead = order.legs[0]
+        number = order.events
+        hold = f"{order.id}.r{number}"
+        asked = _replaced(
+            order,
+            step=Step.REVERSAL_ASKED.value,
+            state=State.REVERSAL_ASKED,
+            hold=hold,
+            events=order.events + 1,
+            until=to_micros(self._clock.now() + REVERSAL_ANSWER_FOR),
+        )
+        transfer = Transfer(Kind.HOLD, lead.target, lead.source, lead.minor, hold)
+        verdict = batch.post(self._bundle(asked, (transfer,)))
+        if verdict is Verdict.NOT_ENOUGH:
+            return _replaced(order, decline=Decline.MONEY_GONE), False
+        assert verdict is Verdict.DONE, f"a reversal's hold was refused: {verdict.name}"
+        self._apply(asked, undo)
+        return asked, True
+
+    def _why_not_reversible(self, order: Order) -> Decline | None:
+        if order.state is not State.COMPLETED or not PRODUCTS[order.product].is_reversible:
+            return Decline.NOT_REVERSIBLE
+        hours = self.market.reversal_window_h or REVERSAL_WINDOW_H
+        if self._clock.now() > from_micros(order.done_at) + timedelta(hours=hours):
+            return Decline.TOO_LATE
+        return None
+
+    def _consent(
+        self, request: Consent, batch: Batch, undo: list[Callable[[], None]]
+    ) -> tuple[Order, bool]:
+        order = self._standing(request.order)
+        if order is None or order.payee != request.payee:
+            return self._unknown(request.order), False
+        if order.state is not State.REVERSAL_ASKED:
+            return order, False
+        if request.says_yes:
+            return self._give_back(order, batch, undo), True
+        return self._let_go(order, batch, undo), True
+
+    def _give_back(self, order: Order, batch: Batch, undo: list[Callable[[], None]]) -> Order:
+        """Return the amount from the hold, and with it the fees and taxes that it had cost."""
+        lead, rest = order.legs[0], order.legs[1:]
+        transfers = (
+            Transfer(Kind.COMMIT, lead.target, lead.source, lead.minor, order.hold),
+            *(Transfer(Kind.POST, leg.target, leg.source, leg.minor) for leg in rest),
+        )
+        reversed_ = _replaced(
+            order,
+            step=Step.REVERSED.value,
+            state=State.REVERSED,
+            events=order.events + 1,
+            until=0,
+        )
+        return self._keep(reversed_, transfers, batch, undo)
+
+    def _let_go(self, order: Order, batch: Batch, undo: list[Callable[[], None]]) -> Order:
+        lead = order.legs[0]
+        transfer = Transfer(Kind.VOID, lead.target, lead.source, lead.minor, order.hold)
+        kept = _replaced(
+            order,
+            step=Step.REVERSAL_REFUSED.value,
+            state=State.COMPLETED,
+            events=order.events + 1,
+            until=0,
+            hold="",
+        )
+        return self._keep(kept, (transfer,), batch, undo)
+
+    def _lapse(
+        self, request: Lapse, batch: Batch, undo: list[Callable[[], None]]
+    ) -> tuple[Order, bool]:
+        order = self._standing(request.order)
+        if order is None:
+            return self._unknown(request.order), False
+        now = to_micros(self._clock.now())
+        if not order.until or order.until > now:
+            return order, False
+        if order.state is State.REVERSAL_ASKED:
+            return self._let_go(order, batch, undo), True
+        if order.state is State.AWAITING:
+            expired = _replaced(
+                order,
+                step=Step.CANCELLED.value,
+                state=State.CANCELLED,
+                decline=Decline.ORDER_EXPIRED,
+                events=order.events + 1,
+                done_at=now,
+                until=0,
+            )
+            return self._keep(expired, (), batch, undo), True
+        return order, False
+
+    # Gathering
+
+    def _gather(self, ask: Ask) -> Facts:
+        payer, payee = self._party(ask.payer), self._party(ask.payee)
+        product = PRODUCTS.get(ask.product)
+        agent = payee if product and product.earns == "payee" else payer
+        now = self._clock.now()
+        swapped_at = payer.sim_swapped_at if payer else 0
+        return Facts(
+            market=self.market,
+            day=self.market.business_day(now),
+            payer=payer,
+            payee=payee,
+            dealer=self._dealer_of(agent),
+            usage=self._usage.get(ask.payer) or Usage(),
+            payee_balance=self._wealth(payee) if payee else 0,
+            stopped=self._switches.reason_stopped(market=self.market.code, product=ask.product),
+            is_sim_fresh=bool(swapped_at) and now < from_micros(swapped_at) + SIM_LOCK,
+        )
+
+    def _party(self, party_id: int) -> Party | None:
+        return OPERATOR if party_id == SYSTEM else self._directory.get(party_id)
+
+    def _dealer_of(self, agent: Party | None) -> Party | None:
+        if agent is None or agent.role is not Role.AGENT or not agent.parent:
+            return None
+        return self._directory.get(agent.parent)
+
+    def _wealth(self, party: Party) -> int:
+        """Return all that a customer's wallets hold, in the market's first currency."""
+        if party.role is not Role.CUSTOMER:
+            return 0
+        total = 0
+        for currency in self.market.currencies:
+            net = self._ledger.state.net(
+                self._accounts.number(party.id, Purse.WALLET, currency.code)
+            )
+            total += in_first_currency(self.market, net, currency.code)
+        return total
+
+    # Keeping
+
+    def _keep(
+        self,
+        order: Order,
+        transfers: tuple[Transfer, ...],
+        batch: Batch,
+        undo: list[Callable[[], None]],
+    ) -> Order:
+        """Post the order's next journal line; short of money, keep it as declined instead."""
+        before = self._standing(order.id)
+        assert (
+            before is None or before.state is order.state or may_follow(before.state, order.state)
+        ), f"{order.state} cannot follow {before and before.state}"
+        verdict = batch.post(self._bundle(order, transfers))
+        if verdict is Verdict.NOT_ENOUGH and order.step == Step.BOOKED.value:
+            short = _replaced(order, legs=(), receipt="", hold="", until=0, booked_at=0)
+            order = self._declined(_replaced(short, decline=self._short(order)))
+            verdict = batch.post(self._bundle(order, ()))
+        assert verdict is Verdict.DONE, f"order {order.id} was refused: {verdict.name}"
+        self._apply(order, undo)
+        return order
+
+    def _bundle(self, order: Order, transfers: tuple[Transfer, ...]) -> Bundle:
+        numbers = dict.fromkeys(n for t in transfers for n in (t.source, t.target))
+        opens = tuple(
+            self._accounts.account(number)
+            for number in numbers
+            if not self._ledger.state.has(number)
+        )
+        return Bundle(
+            f"{order.id}.{order.events - 1}",
+            to_micros(self._clock.now()),
+            transfers,
+            opens,
+            _encode(order),
+        )
+
+    def _apply(self, order: Order, undo: list[Callable[[], None]]) -> None:
+        """Fold one journal line into what the desk remembers; the same for new and old lines."""
+        _put(self._waiting, order.id, order if order.state in WAITING else None, undo)
+        _put(self._staged, order.id, order, undo)
+        if order.step in COUNTS | UNCOUNTS and counts_for_usage(order):
+            usage = self._usage.get(order.payer) or Usage()
+            day = self.market.business_day(from_micros(order.booked_at))
+            change = added if order.step in COUNTS else taken_back
+            _put(self._usage, order.payer, change(usage, entry(self.market, order, day=day)), undo)
+
+    def _standing(self, order_id: str) -> Order | None:
+        return self._staged.get(order_id) or self.find(order_id)
+
+    def _declined(self, order: Order) -> Order:
+        return _replaced(
+            order,
+            step=Step.DECLINED.value,
+            state=State.DECLINED,
+            until=0,
+            done_at=to_micros(self._clock.now()),
+        )
+
+    def _short(self, order: Order) -> Decline:
+        """Name whose money is short: a customer's wallet or an agent's float."""
+        is_float = PRODUCTS[order.product].payer_purse is Purse.FLOAT
+        return Decline.AGENT_FLOAT_SHORT if is_float else Decline.NOT_ENOUGH
+
+    def _unknown(self, order_id: str) -> Order:
+        return Order(
+            id=order_id,
+            market=self.market.code,
+            product="",
+            channel="",
+            client="",
+            fingerprint="",
+            state=State.DECLINED,
+            decline=Decline.ORDER_UNKNOWN,
+        )
+
+    def _receipt(self, batch: Batch) -> str:
+        return receipt(market=self.market.code, sequence=batch.next_sequence)
+
+    def _mark(self, party: int) -> int:
+        digest = hashlib.blake2b(str(party).encode(), key=self._mark_key[:64], digest_size=7)
+        return int.from_bytes(digest.digest())
+
+    def _tell(self, order: Order, *, latency_ms: float) -> None:
+        """Signal an attempt that ended or began to wait for a partner."""
+        outcome = _outcome(order)
+        if outcome is None:
+            return
+        self._signals.send(
+            OrderSeen(
+                at=self._clock.now(),
+                market=order.market,
+                product=order.product if order.product in PRODUCTS else "unknown",
+                channel=order.channel,
+                outcome=outcome,
+                reason=order.decline.value if order.decline else "",
+                value_minor=order.amount,
+                currency=order.currency,
+                latency_ms=latency_ms,
+                payer_mark=order.payer_mark,
+                is_final=order.state is not State.HELD,
+                was_pending=order.step in {Step.SETTLED.value, Step.FAILED.value},
+            )
+        )
+
+
+def _outcome(order: Order) -> Outcome | None:
+    """Return how operations count this row, or None where it is no attempt's end."""
+    match order.step:
+        case Step.BOOKED.value:
+            return Outcome.PENDING if order.state is State.HELD else Outcome.COMPLETED
+        case Step.SETTLED.value:
+            return Outcome.COMPLETED
+        case Step.DECLINED.value | Step.FAILED.value | Step.CANCELLED.value:
+            return Outcome.FAILED if order.decline in OURS else Outcome.REFUSED
+        case _:
+            return None
+
+
+def _replaced(order: Order, **changes: Any) -> Order:
+    return msgspec.structs.replace(order, **changes)
+
+
+def _as_ask(order: Order) -> Ask:
+    """Return what an order asks, to gather its facts again."""
+    return Ask(
+        client=order.client,
+        key="",
+        channel=order.channel,
+        product=order.product,
+        payer=order.payer,
+        payee=order.payee,
+        amount=order.amount,
+        currency=order.currency,
+        reference=order.reference,
+        actor=order.actor,
+    )
+
+
+def _put(where: dict[K, V], key: K, value: V | None, undo: list[Callable[[], None]]) -> None:
+    """Set or remove a key, and note how to take that back."""
+    before = where.get(key)
+    if value is None:
+        where.pop(key, None)
+    else:
+        where[key] = value
+
+    def back() -> None:
+        if before is None:
+            where.pop(key, None)
+        else:
+            where[key] = before
+
+    undo.append(back)

@@ -1,0 +1,126 @@
+"""What a party has and what moved: balances and statements, read from the ledger."""
+
+import msgspec
+
+from umoja.ledger.books import Books, add_up, audit
+from umoja.ledger.entries import Account, Kind
+from umoja.ledger.ledger import Ledger
+from umoja.markets.market import Market
+from umoja.parties.party import Party, Role
+from umoja.payments.accounts import Accounts, Purse, purse_of
+from umoja.payments.order import Order
+
+PURSES = {
+    Role.CUSTOMER: (Purse.WALLET,),
+    Role.AGENT: (Purse.FLOAT, Purse.COMMISSION),
+    Role.DEALER: (Purse.FLOAT, Purse.COMMISSION),
+    Role.ORGANISATION: (Purse.TILL,),
+    Role.ASSISTANT: (),
+    Role.OPERATOR: (Purse.TRUST, Purse.FEES, Purse.TAXES, Purse.AIRTIME, Purse.SUSPENSE),
+}
+
+_decode = msgspec.msgpack.Decoder(Order).decode
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """What one purse holds, in minor units: free to use, and held for something."""
+
+    purse: str
+    currency: str
+    available: int
+    held: int
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a statement: `minor` is what came (+) or went (-), fees and taxes included."""
+
+    sequence: int
+    at: int
+    order_id: str
+    receipt: str
+    product: str
+    step: str
+    purse: str
+    currency: str
+    minor: int
+    other_party: int
+
+
+class Wallets:
+    """Reads the money of one market. Never writes."""
+
+    def __init__(self, *, market: Market, ledger: Ledger) -> None:
+        self._market = market
+        self._ledger = ledger
+        self._accounts = Accounts(market)
+
+    def balances(self, party: Party) -> list[Balance]:
+        """Return every purse of a party in every currency, also the empty ones."""
+        found = []
+        for purse in PURSES[party.role]:
+            for currency in self._market.currencies:
+                balance = self._ledger.state.balance(
+                    self._accounts.number(party.id, purse, currency.code)
+                )
+                found.append(
+                    Balance(
+                        purse=purse.name.lower(),
+                        currency=currency.code,
+                        available=balance.available,
+                        held=balance.held,
+                    )
+                )
+        return found
+
+    def statement(self, party: Party, *, before: int = 0, limit: int = 20) -> list[Line]:
+        """Return the newest movements below journal line `before` (0: from the newest)."""
+        lines: dict[int, Line] = {}
+        for purse in PURSES[party.role]:
+            for currency in self._market.currencies:
+                number = self._accounts.number(party.id, purse, currency.code)
+                for row in self._ledger.touching(number, before=before, limit=limit):
+                    minor = 0
+                    for transfer in row.transfers:
+                        if transfer.kind in {Kind.POST, Kind.COMMIT}:
+                            minor += transfer.minor * (transfer.target == number)
+                            minor -= transfer.minor * (transfer.source == number)
+                    if not minor or not row.story:
+                        continue
+                    order = _decode(row.story)
+                    lines[row.sequence] = Line(
+                        sequence=row.sequence,
+                        at=row.at,
+                        order_id=order.id,
+                        receipt=order.receipt,
+                        product=order.product,
+                        step=order.step,
+                        purse=purse.name.lower(),
+                        currency=currency.code,
+                        minor=minor,
+                        other_party=order.payee if order.payer == party.id else order.payer,
+                    )
+        return [lines[sequence] for sequence in sorted(lines, reverse=True)[:limit]]
+
+    def float_total(self, currency: str) -> int:
+        """Return the float of all agents together, minor units."""
+        return sum(
+            balance.net
+            for account, balance in self._ledger.state.accounts()
+            if account.currency == currency and purse_of(account.id) is Purse.FLOAT
+        )
+
+    def issued(self, currency: str) -> tuple[int, int]:
+        """Return issued e-money and the trust account's balance in the books, minor units."""
+        for book in add_up(self._ledger.state, kind_of=kind_of):
+            if book.currency == currency:
+                return book.issued, book.trust
+        return 0, 0
+
+    def audit(self) -> Books:
+        """Fold the whole journal again and compare it with the state in use."""
+        return audit(self._ledger.rows(), claimed=self._ledger.state, kind_of=kind_of)
+
+
+def kind_of(account: Account) -> str:
+    """Return the heading of the trial balance under which an account is added up."""
+    return purse_of(account.id).name.lower()

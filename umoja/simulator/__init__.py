@@ -1,0 +1,1 @@
+"""The simulator: a seeded population, its traffic and its faults; a guest of the app."""

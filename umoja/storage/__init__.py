@@ -1,0 +1,1 @@
+"""Storage: database files, migrations and the outbox."""
