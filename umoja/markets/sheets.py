@@ -289,6 +289,9 @@ class Sheet:
         if needed and not table.cells:
             table.fault("has no rows")
         for row, cells in table.cells.items():
+            if row == FILL_IN:
+                table.fault("fill in the name of the row")
+                continue
             yield Row(cells, faults=self._faults, file=self.file, table=name, row=row)
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ from umoja.switches import Switches
 
 QUEUE_MAX = 20_000
 BATCH_MAX = 1_000
-GATHER_S = 0.001
+GATHER_FOR = timedelta(milliseconds=1)
 SIM_LOCK = timedelta(hours=24)
 
 Listener = Callable[[Order], None]
@@ -293,7 +293,7 @@ class Desk:
                     return
                 self._wake.clear()
                 await self._wake.wait()
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(GATHER_FOR.total_seconds())
             errands = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
             if not errands:
                 continue

@@ -1,0 +1,101 @@
+"""A random life of the ledger: the SQLite engine and the reference never part, money is conserved."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from umoja.clock import ManualClock
+from umoja.ledger.books import audit
+from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
+from umoja.ledger.memory import MemoryLedger
+from umoja.ledger.sqlite import SqliteLedger
+
+ACCOUNTS = (
+    Account(1, "KES", Guard.DEBIT, Shelf.TRUST),
+    Account(2, "KES", Guard.CREDIT, Shelf.EMONEY),
+    Account(3, "KES", Guard.CREDIT, Shelf.EMONEY),
+    Account(4, "KES", Guard.CREDIT, Shelf.EMONEY),
+    Account(5, "USD", Guard.CREDIT, Shelf.EMONEY),
+    Account(6, "KES", Guard.DEBIT, Shelf.ACCRUAL),
+    Account(7, "KES", Guard.CREDIT, Shelf.ACCRUAL),
+)
+numbers = st.sampled_from([account.id for account in ACCOUNTS])
+transfers = st.builds(
+    Transfer,
+    st.sampled_from([Kind.POST, Kind.POST, Kind.POST, Kind.HOLD, Kind.COMMIT, Kind.VOID]),
+    numbers,
+    numbers,
+    st.integers(-1, 60),
+    st.sampled_from(["", "h1", "h2", "h3"]),
+    st.sampled_from([0, 0, 3]),
+)
+bundles = st.builds(
+    Bundle,
+    st.sampled_from([f"{n}.0" for n in range(25)]),
+    st.integers(1, 5),
+    st.lists(transfers, max_size=4).map(tuple),
+    st.just(()),
+    st.just(b""),
+)
+
+
+class LedgerLife(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = ManualClock(datetime(2026, 11, 23, tzinfo=UTC))
+        self.reference = MemoryLedger()
+        self.engine = self.opened()
+        start = Bundle("open.0", 0, (Transfer(Kind.POST, 1, 2, 100),), ACCOUNTS)
+        assert self.reference.post([start]) == self.engine.post([start]) == [Verdict.DONE]
+        self.steps = 0
+
+    def opened(self):
+        return SqliteLedger(Path(self.folder.name) / "journal.db", clock=self.clock)
+
+    @rule(batch=st.lists(bundles, min_size=1, max_size=5))
+    def post(self, batch):
+        assert self.engine.post(batch) == self.reference.post(batch)
+
+    @rule(batch=st.lists(bundles, min_size=1, max_size=3))
+    def leave_without_commit(self, batch):
+        before = msgspec.msgpack.encode(self.engine.state.snapshot())
+        with self.engine.batch() as left:
+            for bundle in batch:
+                left.post(bundle)
+        assert msgspec.msgpack.encode(self.engine.state.snapshot()) == before
+
+    @precondition(lambda self: self.reference.head > 2)
+    @rule(save=st.booleans())
+    def stop_and_start(self, save):
+        if save:
+            self.engine.save()
+        self.engine.close()
+        self.engine = self.opened()
+
+    @invariant()
+    def engines_agree_and_money_is_conserved(self):
+        assert self.engine.head == self.reference.head
+        ours, theirs = self.engine.state.snapshot(), self.reference.state.snapshot()
+        assert sorted(ours.holds, key=lambda h: h.name) == sorted(
+            theirs.holds, key=lambda h: h.name
+        )
+        assert (ours.debits, ours.credits, ours.held) == (
+            theirs.debits,
+            theirs.credits,
+            theirs.held,
+        )
+        assert audit(self.engine.rows(), claimed=self.engine.state).breaches == ()
+
+    def teardown(self):
+        self.engine.close()
+        self.folder.cleanup()
+
+
+LedgerLife.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestLedgerLife = LedgerLife.TestCase
