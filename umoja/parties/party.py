@@ -39,6 +39,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     agent_code: str = ""
     till: str = ""
     paybill: str = ""
+    operator_code: str = ""  # what an assistant types, one at each outlet
     plan: str = ""  # who bears the fee of a paybill
     category: str = ""  # what an organisation sells: utilities, school, shop
     sim_swapped_at: int = 0  # microseconds UTC; money may not leave for a while after

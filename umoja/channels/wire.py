@@ -1,0 +1,325 @@
+"""The native API's messages: what comes in and goes out as JSON, and how parties are named."""
+
+from typing import Annotated
+
+import msgspec
+
+from umoja.clock import from_micros
+from umoja.markets.market import Market
+from umoja.money import format_minor
+from umoja.parties.directory import Directory
+from umoja.parties.party import Party
+from umoja.payments.order import Order, Price, Quote
+from umoja.payments.wallets import Balance, Line
+
+Text = Annotated[str, msgspec.Meta(max_length=80)]
+Phone = Annotated[
+    str, msgspec.Meta(max_length=32, description="Any way of writing: 07…, +254…, 254…")
+]
+Code = Annotated[str, msgspec.Meta(max_length=12, pattern=r"^[0-9]{1,12}$")]
+Pin = Annotated[str, msgspec.Meta(max_length=12, pattern=r"^[0-9]{1,12}$")]
+Amount = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=20,
+        pattern=r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$",
+        description="Major units as a decimal string, for example 1250 or 12.50",
+        examples=["1250.00"],
+    ),
+]
+
+
+class In(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What comes in: unknown fields are refused."""
+
+
+class PartyRef(In):
+    """Names a party: exactly one of the fields."""
+
+    party: int | None = None
+    phone: Phone | None = None
+    till: Code | None = None
+    paybill: Code | None = None
+    agent: Code | None = None
+    operator: bool | None = None
+
+
+class QuoteIn(In):
+    product: Text
+    payer: PartyRef
+    payee: PartyRef
+    amount: Amount
+    currency: Text
+    reference: Annotated[str, msgspec.Meta(max_length=40)] = ""
+
+
+class PaymentIn(In):
+    """A payment. With a PIN and `confirm` it is done at once; without, it waits for a confirm."""
+
+    product: Text
+    payer: PartyRef
+    payee: PartyRef
+    amount: Amount
+    currency: Text
+    reference: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    actor: PartyRef | None = None
+    pin: Pin | None = None
+    confirm: bool = False
+
+
+class ConfirmIn(In):
+    confirm: bool = True
+    pin: Pin | None = None
+
+
+class ReverseIn(In):
+    pin: Pin
+
+
+class ConsentIn(In):
+    agree: bool
+    pin: Pin
+
+
+class PartyIn(In):
+    """A new customer, with the PIN she chose where she already chose one."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    phone: Phone
+    language: Text = ""
+    identity_kind: Text = ""
+    identity_number: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    pin: Pin | None = None
+
+
+class PinIn(In):
+    old_pin: Pin | None = None
+    new_pin: Pin
+
+
+class TaxOut(msgspec.Struct, frozen=True, kw_only=True):
+    tax: str
+    amount: str
+    included: bool
+
+
+class PriceOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What it costs: amounts in major units, the rows of the market's pack that say so."""
+
+    fee: str
+    tariff: str
+    taxes: list[TaxOut]
+    payee_fee: str
+    total: str
+
+
+class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
+    product: str
+    amount: str
+    currency: str
+    price: PriceOut
+    payee_name: str
+
+
+class PaymentOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment as it stands. Times are RFC 3339 UTC."""
+
+    id: str
+    market: str
+    product: str
+    channel: str
+    state: str
+    decline: str | None
+    receipt: str | None
+    amount: str
+    currency: str
+    price: PriceOut
+    payer: int
+    payee: int
+    payee_name: str
+    reference: str
+    asked_at: str
+    done_at: str | None
+    expires_at: str | None
+
+
+class BalanceOut(msgspec.Struct, frozen=True, kw_only=True):
+    purse: str
+    currency: str
+    available: str
+    held: str
+
+
+class BalancesOut(msgspec.Struct, frozen=True, kw_only=True):
+    party: int
+    balances: list[BalanceOut]
+
+
+class LineOut(msgspec.Struct, frozen=True, kw_only=True):
+    sequence: int
+    at: str
+    payment: str
+    receipt: str
+    product: str
+    step: str
+    purse: str
+    currency: str
+    amount: str
+
+
+class StatementOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, newest first; `next` is the page token of the older lines, absent on the last."""
+
+    lines: list[LineOut]
+    next: str | None
+
+
+class PartyOut(msgspec.Struct, frozen=True, kw_only=True):
+    party: int
+    role: str
+    name: str
+    phone: str
+    tier: str
+    language: str
+    status: str
+    agent: str | None
+    till: str | None
+    paybill: str | None
+
+
+class PartiesOut(msgspec.Struct, frozen=True, kw_only=True):
+    parties: list[PartyOut]
+    next: str | None
+
+
+class MarketOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The market that this token belongs to."""
+
+    code: str
+    name: str
+    currencies: list[str]
+    products: list[str]
+    languages: list[str]
+    pin_digits: int
+
+
+def resolve(directory: Directory, market: Market, ref: PartyRef, *, operator: int) -> int | None:
+    """Return the number of the party that is named; 0 where there is none, None where not one field.
+
+    A wrong name is not an error here: the desk refuses party 0 in its own words.
+    """
+    named = [value for value in (ref.party, ref.phone, ref.till, ref.paybill, ref.agent) if value]
+    if len(named) + bool(ref.operator) != 1:
+        return None
+    found: Party | None
+    if ref.operator:
+        return operator
+    if ref.party is not None:
+        found = directory.get(ref.party)
+    elif ref.phone is not None:
+        number = market.phone_number(ref.phone)
+        found = directory.by_phone(number) if number else None
+    elif ref.till is not None:
+        found = directory.by_till(ref.till)
+    elif ref.paybill is not None:
+        found = directory.by_paybill(ref.paybill)
+    else:
+        assert ref.agent is not None, "one field is set"
+        found = directory.by_agent_code(ref.agent)
+    return found.id if found else 0
+
+
+def moment(micros: int) -> str:
+    return from_micros(micros).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def amount_out(market: Market, minor: int, currency: str) -> str:
+    known = market.currency(currency)
+    return format_minor(minor, digits=known.digits if known else 0)
+
+
+def price_out(market: Market, price: Price, *, amount: int, currency: str) -> PriceOut:
+    def text(minor: int) -> str:
+        return amount_out(market, minor, currency)
+
+    return PriceOut(
+        fee=text(price.fee),
+        tariff=price.fee_tariff,
+        taxes=[
+            TaxOut(tax=line.tax, amount=text(line.minor), included=line.is_included)
+            for line in price.taxes
+        ],
+        payee_fee=text(price.payee_fee),
+        total=text(amount + price.charge),
+    )
+
+
+def quote_out(market: Market, quote: Quote) -> QuoteOut:
+    return QuoteOut(
+        product=quote.product,
+        amount=amount_out(market, quote.amount, quote.currency),
+        currency=quote.currency,
+        price=price_out(market, quote.price, amount=quote.amount, currency=quote.currency),
+        payee_name=quote.payee_name,
+    )
+
+
+def payment_out(market: Market, directory: Directory, order: Order) -> PaymentOut:
+    payee = directory.get(order.payee)
+    return PaymentOut(
+        id=order.id,
+        market=order.market,
+        product=order.product,
+        channel=order.channel,
+        state=order.state.value,
+        decline=order.decline.value if order.decline else None,
+        receipt=order.receipt or None,
+        amount=amount_out(market, order.amount, order.currency),
+        currency=order.currency,
+        price=price_out(market, order.price, amount=order.amount, currency=order.currency),
+        payer=order.payer,
+        payee=order.payee,
+        payee_name=payee.name if payee else "",
+        reference=order.reference,
+        asked_at=moment(order.asked_at),
+        done_at=moment(order.done_at) if order.done_at else None,
+        expires_at=moment(order.until) if order.until else None,
+    )
+
+
+def balance_out(market: Market, balance: Balance) -> BalanceOut:
+    return BalanceOut(
+        purse=balance.purse,
+        currency=balance.currency,
+        available=amount_out(market, balance.available, balance.currency),
+        held=amount_out(market, balance.held, balance.currency),
+    )
+
+
+def line_out(market: Market, line: Line) -> LineOut:
+    return LineOut(
+        sequence=line.sequence,
+        at=moment(line.at),
+        payment=line.order_id,
+        receipt=line.receipt,
+        product=line.product,
+        step=line.step,
+        purse=line.purse,
+        currency=line.currency,
+        amount=amount_out(market, line.minor, line.currency),
+    )
+
+
+def party_out(party: Party) -> PartyOut:
+    return PartyOut(
+        party=party.id,
+        role=party.role.value,
+        name=party.name,
+        phone=party.phone,
+        tier=party.tier,
+        language=party.language,
+        status=party.status.value,
+        agent=party.agent_code or None,
+        till=party.till or None,
+        paybill=party.paybill or None,
+    )

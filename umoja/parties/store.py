@@ -1,0 +1,335 @@
+"""The directory on SQLite: one file a market, personal data of that market and of no other.
+
+One process writes it. Parties that were read are remembered, so that an order costs no query; what
+another process changes (a tool of the operator's) is seen within a second.
+"""
+
+import hmac
+import sqlite3
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from umoja.clock import Clock, to_micros
+from umoja.markets.market import Market
+from umoja.parties.credentials import (
+    TRIES_MAX,
+    fresh_salt,
+    is_fit,
+    key_mark,
+    pin_hash,
+)
+from umoja.parties.directory import PhoneTaken, PinUnfit
+from umoja.parties.party import FIRST, Party, PinOutcome, Role, Status
+from umoja.storage.database import Database, Row
+from umoja.storage.migrate import migrate
+
+REMEMBERED_MAX = 200_000
+PAGE_MAX = 1_000
+LOOK_S = 1.0
+
+_COLUMNS = (
+    "id, role, name, phone, tier, language, status, identity_kind, identity_number, parent,"
+    " agent_code, till, paybill, operator_code, plan, category, sim_swapped_at, registered_at"
+)
+_VALUES = ", ".join(f":{column.strip()}" for column in _COLUMNS.split(","))
+_CHANGES = ", ".join(
+    f"{column.strip()} = :{column.strip()}" for column in _COLUMNS.split(",")[1:]
+)
+_HOLDERS = "role IN ('customer', 'dealer', 'agent') AND status <> 'closed'"
+
+
+class PinKeyWrong(RuntimeError):
+    """The key is not the one with which this market's PINs were kept: nobody could sign in."""
+
+
+class PartyStore:
+    """Keeps the parties of one market: see parties.directory.Directory for what each call does."""
+
+    def __init__(
+        self, database: Database, *, market: Market, clock: Clock, pin_key: bytes
+    ) -> None:
+        """Bring the file up to date. Raise PinKeyWrong."""
+        migrate(database, "parties", clock)
+        self._database = database
+        self._market = market
+        self._clock = clock
+        self._key = pin_key
+        self._lock = threading.Lock()
+        self._known: dict[int, Party] = {}
+        self._by: dict[tuple[str, str], int] = {}
+        self._looked_s = clock.ticks_s()
+        self._prove_key()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # Finding
+
+    def get(self, party_id: int) -> Party | None:
+        self._look()
+        known = self._known.get(party_id)
+        return known or self._read("id = :value", party_id)
+
+    def by_phone(self, phone: str) -> Party | None:
+        return self._find("phone", phone, f"phone = :value AND {_HOLDERS}")
+
+    def by_agent_code(self, code: str) -> Party | None:
+        return self._find("agent_code", code, "agent_code = :value")
+
+    def by_till(self, code: str) -> Party | None:
+        return self._find("till", code, "till = :value")
+
+    def by_paybill(self, code: str) -> Party | None:
+        return self._find("paybill", code, "paybill = :value")
+
+    def assistant(self, outlet: int, operator_code: str) -> Party | None:
+        if not operator_code:
+            return None
+        row = self._database.one(
+            f"SELECT {_COLUMNS} FROM parties"  # noqa: S608  columns are a constant
+            " WHERE parent = :outlet AND operator_code = :code",
+            outlet=outlet,
+            code=operator_code,
+        )
+        return _party(row) if row else None
+
+    def children(self, parent: int) -> list[Party]:
+        rows = self._database.query(
+            f"SELECT {_COLUMNS} FROM parties WHERE parent = :parent ORDER BY id LIMIT :limit",  # noqa: S608
+            parent=parent,
+            limit=PAGE_MAX,
+        )
+        return [_party(row) for row in rows]
+
+    def browse(self, *, after: int = 0, limit: int = 50, role: str = "") -> list[Party]:
+        rows = self._database.query(
+            f"SELECT {_COLUMNS} FROM parties WHERE id > :after"  # noqa: S608
+            " AND (:role = '' OR role = :role) ORDER BY id LIMIT :limit",
+            after=after,
+            role=role,
+            limit=max(1, min(limit, PAGE_MAX)),
+        )
+        return [_party(row) for row in rows]
+
+    def count(self, role: str = "") -> int:
+        row = self._database.one(
+            "SELECT count(*) FROM parties WHERE :role = '' OR role = :role", role=role
+        )
+        assert row is not None, "a count has a row"
+        return int(row[0])
+
+    # Keeping
+
+    def register(self, party: Party, *, pin: str = "") -> Party:
+        return self.register_many([(party, pin)])[0]
+
+    def register_many(self, parties: Sequence[tuple[Party, str]]) -> list[Party]:
+        for _, pin in parties:
+            self._require_fit(pin)
+        now = to_micros(self._clock.now())
+        kept: list[Party] = []
+        with self._taken(), self._database.transaction():
+            row = self._database.one("SELECT coalesce(max(id), 0) FROM parties")
+            assert row is not None, "a maximum has a row"
+            number = max(FIRST, int(row[0]) + 1)
+            for party, _ in parties:
+                kept.append(
+                    msgspec.structs.replace(
+                        party, id=number, registered_at=party.registered_at or now
+                    )
+                )
+                number += 1
+            self._database.run_many(
+                f"INSERT INTO parties ({_COLUMNS}) VALUES ({_VALUES})",  # noqa: S608
+                [_values(party) for party in kept],
+            )
+            for party, (_, pin) in zip(kept, parties, strict=True):
+                if pin:
+                    self._keep_pin(party.id, pin, now)
+        return kept
+
+    def update(self, party: Party) -> None:
+        with self._taken():
+            changed = self._database.run(
+                f"UPDATE parties SET {_CHANGES} WHERE id = :id",  # noqa: S608
+                **_values(party),
+            )
+        if not changed:
+            raise KeyError(party.id)
+        self._forget()
+
+    # PINs
+
+    def has_pin(self, party_id: int) -> bool:
+        return (
+            self._database.one("SELECT 1 FROM pins WHERE party = :party", party=party_id)
+            is not None
+        )
+
+    def set_pin(self, party_id: int, pin: str) -> None:
+        if not pin:
+            raise PinUnfit("a PIN is needed")
+        self._require_fit(pin)
+        if self.get(party_id) is None:
+            raise KeyError(party_id)
+        with self._database.transaction():
+            self._keep_pin(party_id, pin, to_micros(self._clock.now()))
+
+    def change_pin(self, party_id: int, *, old: str, new: str) -> PinOutcome:
+        if not new:
+            raise PinUnfit("a PIN is needed")
+        self._require_fit(new)
+        with self._database.transaction():
+            outcome = self._checked(party_id, old)
+            if outcome is PinOutcome.RIGHT:
+                self._keep_pin(party_id, new, to_micros(self._clock.now()))
+        return outcome
+
+    def check_pin(self, party_id: int, pin: str) -> PinOutcome:
+        row = self._database.one(
+            "SELECT salt, hash, tries FROM pins WHERE party = :party", party=party_id
+        )
+        # The usual case writes nothing: right at first try. Everything else is counted inside a
+        # transaction, so that guesses made at the same time count one by one.
+        if row is not None and row["tries"] == 0 and self._is_right(party_id, row, pin):
+            return PinOutcome.RIGHT
+        with self._database.transaction():
+            return self._checked(party_id, pin)
+
+    def reset_pin(self, party_id: int) -> None:
+        self._database.run("DELETE FROM pins WHERE party = :party", party=party_id)
+
+    def swap_sim(self, party_id: int) -> None:
+        with self._database.transaction():
+            changed = self._database.run(
+                "UPDATE parties SET sim_swapped_at = :now WHERE id = :party",
+                now=to_micros(self._clock.now()),
+                party=party_id,
+            )
+            if not changed:
+                raise KeyError(party_id)
+            self._database.run("DELETE FROM pins WHERE party = :party", party=party_id)
+        self._forget()
+
+    # Inside
+
+    def _checked(self, party_id: int, pin: str) -> PinOutcome:
+        row = self._database.one(
+            "SELECT salt, hash, tries FROM pins WHERE party = :party", party=party_id
+        )
+        if row is None:
+            return PinOutcome.NOT_SET
+        if row["tries"] >= TRIES_MAX:
+            return PinOutcome.LOCKED
+        if self._is_right(party_id, row, pin):
+            self._database.run("UPDATE pins SET tries = 0 WHERE party = :party", party=party_id)
+            return PinOutcome.RIGHT
+        self._database.run("UPDATE pins SET tries = tries + 1 WHERE party = :party", party=party_id)
+        return PinOutcome.LOCKED if row["tries"] + 1 >= TRIES_MAX else PinOutcome.WRONG
+
+    def _is_right(self, party_id: int, row: Row, pin: str) -> bool:
+        return hmac.compare_digest(
+            pin_hash(self._key, party=party_id, salt=row["salt"], pin=pin), row["hash"]
+        )
+
+    def _keep_pin(self, party_id: int, pin: str, now: int) -> None:
+        salt = fresh_salt()
+        self._database.run(
+            "INSERT INTO pins (party, salt, hash, tries, set_at) VALUES (:party, :salt, :hash, 0, :now)"
+            " ON CONFLICT (party) DO UPDATE SET"
+            " salt = excluded.salt, hash = excluded.hash, tries = 0, set_at = excluded.set_at",
+            party=party_id,
+            salt=salt,
+            hash=pin_hash(self._key, party=party_id, salt=salt, pin=pin),
+            now=now,
+        )
+
+    def _require_fit(self, pin: str) -> None:
+        market = self._market
+        if pin and not is_fit(
+            pin, digits=market.pin_digits, rejects_runs=market.pin_rejects_runs
+        ):
+            raise PinUnfit(f"a PIN has {market.pin_digits} digits and is no run of digits")
+
+    def _prove_key(self) -> None:
+        mark = key_mark(self._key)
+        self._database.run(
+            "INSERT INTO pin_key (only, mark) VALUES (1, :mark) ON CONFLICT DO NOTHING", mark=mark
+        )
+        row = self._database.one("SELECT mark FROM pin_key")
+        assert row is not None, "the mark was just kept"
+        if not hmac.compare_digest(row["mark"], mark):
+            raise PinKeyWrong(
+                f"the PIN key is not the one of {self._database.path.name}: bring back the old key"
+            )
+
+    def _find(self, kind: str, value: str, where: str) -> Party | None:
+        if not value:
+            return None
+        self._look()
+        known = self._known.get(self._by.get((kind, value), 0))
+        if known is not None:
+            return known
+        party = self._read(where, value)
+        if party is not None:
+            with self._lock:
+                self._by[kind, value] = party.id
+        return party
+
+    def _read(self, where: str, value: int | str) -> Party | None:
+        row = self._database.one(f"SELECT {_COLUMNS} FROM parties WHERE {where}", value=value)  # noqa: S608
+        if row is None:
+            return None
+        party = _party(row)
+        with self._lock:
+            if len(self._known) >= REMEMBERED_MAX:
+                self._known.clear()
+                self._by.clear()
+            self._known[party.id] = party
+        return party
+
+    def _look(self) -> None:
+        """Forget what is remembered when another process has written."""
+        now_s = self._clock.ticks_s()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            if self._database.changed_elsewhere():
+                self._forget()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._known.clear()
+            self._by.clear()
+
+    def _taken(self) -> "_Taken":
+        return _Taken()
+
+
+class _Taken:
+    """Tells a broken uniqueness rule of the database as PhoneTaken."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, cause: BaseException | None, _trace: object) -> None:
+        if isinstance(cause, sqlite3.IntegrityError) and "UNIQUE" in str(cause):
+            raise PhoneTaken("another party has this phone number or code") from cause
+
+
+def _values(party: Party) -> dict[str, Any]:
+    values = msgspec.structs.asdict(party)
+    values["role"] = party.role.value
+    values["status"] = party.status.value
+    values["parent"] = party.parent or None
+    return values
+
+
+def _party(row: Row) -> Party:
+    values = dict(row)
+    values["role"] = Role(values["role"])
+    values["status"] = Status(values["status"])
+    values["parent"] = values["parent"] or 0
+    return Party(**values)
