@@ -18,7 +18,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSeen:
-    """One attempt ended, or began to wait. `payer_mark` is a keyed hash: it counts, it names nobody."""
+    """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody."""
 
     at: datetime
     market: str
@@ -36,7 +36,7 @@ class OrderSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSeen:
-    """A text message was handed to a route, delivered, or given up. `product` and value tell what it was for."""
+    """A text message was handed to a route, delivered, or given up; and what it was for."""
 
     at: datetime
     market: str

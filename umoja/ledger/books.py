@@ -134,15 +134,15 @@ def breaks(state: State, books: tuple[CurrencyBooks, ...]) -> list[str]:
 
 def _differences(folded: State, claimed: State) -> list[str]:
     """Compare two states account by account."""
-    found = []
+    found: list[str] = []
     ours = {account.id: balance for account, balance in folded.accounts()}
     theirs = {account.id: balance for account, balance in claimed.accounts()}
-    for account in sorted(ours.keys() | theirs.keys()):
-        if ours.get(account) != theirs.get(account):
-            found.append(
-                f"account {account}: the journal says {ours.get(account)},"
-                f" the state in use says {theirs.get(account)}"
-            )
+    found.extend(
+        f"account {account}: the journal says {ours.get(account)},"
+        f" the state in use says {theirs.get(account)}"
+        for account in sorted(ours.keys() | theirs.keys())
+        if ours.get(account) != theirs.get(account)
+    )
     if {hold.name for hold in folded.holds()} != {hold.name for hold in claimed.holds()}:
         found.append("open holds differ between the journal and the state in use")
     return found

@@ -99,7 +99,7 @@ class MemoryLedger:
         return self._journal[sequence - 1] if 0 < sequence <= len(self._journal) else None
 
     def thread(self, thread: str) -> list[Row]:
-        found = []
+        found: list[Row] = []
         while (row := self.row(f"{thread}.{len(found)}")) is not None:
             found.append(row)
         return found

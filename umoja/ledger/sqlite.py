@@ -53,9 +53,8 @@ class SqliteLedger:
         self._reader_lock = threading.Lock()
         self._epoch = self._take_over()
         self._unsure = False
-        (self._head,) = self._store.execute(
-            "SELECT coalesce(max(sequence), 0) FROM journal"
-        ).fetchone()
+        (head,) = self._store.execute("SELECT coalesce(max(sequence), 0) FROM journal").fetchone()
+        self._head = int(head)
         self._saved_at, self._companion, self.state = self._load_checkpoint()
         self._fold(progress)
 
@@ -117,9 +116,7 @@ class SqliteLedger:
         lines = [_line(row) for row in rows]
         try:
             self._store.execute("BEGIN IMMEDIATE")
-            (epoch,) = self._store.execute("SELECT epoch FROM writer").fetchone()
-            if epoch != self._epoch:
-                raise Fenced(f"writer {epoch} has taken over from writer {self._epoch}")
+            self._require_epoch()
             self._store.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
             self._store.execute("COMMIT")
         except (sqlite3.Error, Fenced) as cause:
@@ -129,6 +126,12 @@ class SqliteLedger:
             if not self._is_kept(rows[-1].sequence, rows[-1].id):
                 raise Unavailable(f"the journal cannot be written: {cause}") from cause
         self._head = rows[-1].sequence
+
+    def _require_epoch(self) -> None:
+        """Raise Fenced where another writer has taken the journal over."""
+        (epoch,) = self._store.execute("SELECT epoch FROM writer").fetchone()
+        if epoch != self._epoch:
+            raise Fenced(f"writer {epoch} has taken over from writer {self._epoch}")
 
     def _roll_back(self) -> None:
         if self._store.in_transaction:
@@ -262,3 +265,28 @@ def _line(row: Row) -> tuple[int, str, int, int, int, bytes, bytes]:
         _moves.encode((row.transfers, row.opens)),
         row.story,
     )
+
+
+def journal_rows(path: Path) -> Iterator[Row]:
+    """Yield a journal's lines without writing to it, also while its writer is at work.
+
+    Raise FileNotFoundError where there is no journal.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=5)
+    try:
+        after = 0
+        while True:
+            page = reader.execute(
+                "SELECT sequence, id, at, moves, story FROM journal"
+                " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                (after, PAGE),
+            ).fetchall()
+            if not page:
+                return
+            for line in page:
+                yield _row(line)
+            after = page[-1][0]
+    finally:
+        reader.close()

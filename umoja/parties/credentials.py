@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from itertools import pairwise
 from pathlib import Path
 
 TRIES_MAX = 3
@@ -17,7 +18,7 @@ def is_fit(pin: str, *, digits: int, rejects_runs: bool) -> bool:
         return False
     if not rejects_runs:
         return True
-    steps = {int(after) - int(before) for before, after in zip(pin, pin[1:], strict=False)}
+    steps = {int(after) - int(before) for before, after in pairwise(pin)}
     return steps not in ({0}, {1}, {-1})
 
 

@@ -35,9 +35,7 @@ _COLUMNS = (
     " agent_code, till, paybill, operator_code, plan, category, sim_swapped_at, registered_at"
 )
 _VALUES = ", ".join(f":{column.strip()}" for column in _COLUMNS.split(","))
-_CHANGES = ", ".join(
-    f"{column.strip()} = :{column.strip()}" for column in _COLUMNS.split(",")[1:]
-)
+_CHANGES = ", ".join(f"{column.strip()} = :{column.strip()}" for column in _COLUMNS.split(",")[1:])
 _HOLDERS = "role IN ('customer', 'dealer', 'agent') AND status <> 'closed'"
 
 
@@ -48,9 +46,7 @@ class PinKeyWrong(RuntimeError):
 class PartyStore:
     """Keeps the parties of one market: see parties.directory.Directory for what each call does."""
 
-    def __init__(
-        self, database: Database, *, market: Market, clock: Clock, pin_key: bytes
-    ) -> None:
+    def __init__(self, database: Database, *, market: Market, clock: Clock, pin_key: bytes) -> None:
         """Bring the file up to date. Raise PinKeyWrong."""
         migrate(database, "parties", clock)
         self._database = database
@@ -89,8 +85,7 @@ class PartyStore:
         if not operator_code:
             return None
         row = self._database.one(
-            f"SELECT {_COLUMNS} FROM parties"  # noqa: S608  columns are a constant
-            " WHERE parent = :outlet AND operator_code = :code",
+            f"SELECT {_COLUMNS} FROM parties WHERE parent = :outlet AND operator_code = :code",
             outlet=outlet,
             code=operator_code,
         )
@@ -98,7 +93,7 @@ class PartyStore:
 
     def children(self, parent: int) -> list[Party]:
         rows = self._database.query(
-            f"SELECT {_COLUMNS} FROM parties WHERE parent = :parent ORDER BY id LIMIT :limit",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM parties WHERE parent = :parent ORDER BY id LIMIT :limit",
             parent=parent,
             limit=PAGE_MAX,
         )
@@ -106,7 +101,7 @@ class PartyStore:
 
     def browse(self, *, after: int = 0, limit: int = 50, role: str = "") -> list[Party]:
         rows = self._database.query(
-            f"SELECT {_COLUMNS} FROM parties WHERE id > :after"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM parties WHERE id > :after"
             " AND (:role = '' OR role = :role) ORDER BY id LIMIT :limit",
             after=after,
             role=role,
@@ -143,7 +138,7 @@ class PartyStore:
                 )
                 number += 1
             self._database.run_many(
-                f"INSERT INTO parties ({_COLUMNS}) VALUES ({_VALUES})",  # noqa: S608
+                f"INSERT INTO parties ({_COLUMNS}) VALUES ({_VALUES})",
                 [_values(party) for party in kept],
             )
             for party, (_, pin) in zip(kept, parties, strict=True):
@@ -154,7 +149,7 @@ class PartyStore:
     def update(self, party: Party) -> None:
         with self._taken():
             changed = self._database.run(
-                f"UPDATE parties SET {_CHANGES} WHERE id = :id",  # noqa: S608
+                f"UPDATE parties SET {_CHANGES} WHERE id = :id",
                 **_values(party),
             )
         if not changed:
@@ -249,9 +244,7 @@ class PartyStore:
 
     def _require_fit(self, pin: str) -> None:
         market = self._market
-        if pin and not is_fit(
-            pin, digits=market.pin_digits, rejects_runs=market.pin_rejects_runs
-        ):
+        if pin and not is_fit(pin, digits=market.pin_digits, rejects_runs=market.pin_rejects_runs):
             raise PinUnfit(f"a PIN has {market.pin_digits} digits and is no run of digits")
 
     def _prove_key(self) -> None:
@@ -280,7 +273,7 @@ class PartyStore:
         return party
 
     def _read(self, where: str, value: int | str) -> Party | None:
-        row = self._database.one(f"SELECT {_COLUMNS} FROM parties WHERE {where}", value=value)  # noqa: S608
+        row = self._database.one(f"SELECT {_COLUMNS} FROM parties WHERE {where}", value=value)
         if row is None:
             return None
         party = _party(row)

@@ -18,6 +18,7 @@ from umoja.payments.limits import (
     in_first_currency,
     may_pay,
     may_receive,
+    may_use,
     used_in,
 )
 from umoja.payments.order import Ask, Decline, Order, Price
@@ -123,8 +124,7 @@ def _form(order: Order, product: Product, facts: Facts) -> Decline | None:
         return Decline.REFERENCE_MISSING
     if len(order.reference) > REFERENCE_MAX or not order.reference.isprintable():
         return Decline.MALFORMED
-    words = (product.service.value, product.service.value.split("_", maxsplit=1)[0])
-    least = max(facts.market.minimums.get((order.currency, word), 0) for word in words)
+    least = facts.market.minimum(service=product.service, currency=order.currency)
     return Decline.AMOUNT_TOO_SMALL if order.amount < least else None
 
 
@@ -153,6 +153,7 @@ def _item(order: Order, product: Product, facts: Facts) -> Item:
         minor=order.amount,
         day=facts.day,
         plan=organisation.plan,
+        category=organisation.category,
         used=used_in(facts.usage, service=product.service, day=facts.day),
         earns_commission=bool(product.earns),
         has_dealer=facts.dealer is not None,
@@ -163,20 +164,25 @@ def _item(order: Order, product: Product, facts: Facts) -> Item:
 def _within_limits(
     order: Order, product: Product, facts: Facts, payer: Party, payee: Party
 ) -> Decline | None:
+    """Judge the payer's and the receiver's ceilings, which count in the market's first currency."""
     market = facts.market
-    exempt = market.limit_exempt & {product.service.value, payee.category}
     first = market.currencies[0].code
-    if payer.role is Role.CUSTOMER and not exempt:
-        tier = market.tier(payer.tier)
-        if tier is None:
+    is_exempt = market.is_limit_exempt(product.service) or payee.category in market.limit_exempt
+    if payer.role is Role.CUSTOMER and not is_exempt:
+        ceiling = market.ceiling(tier=payer.tier, currency=first, day=facts.day)
+        if ceiling is None:
             return Decline.PAYER_BARRED
-        decline = may_pay(tier.ceilings[first], facts.usage, entry(market, order, day=facts.day))
+        one_more = entry(market, order, day=facts.day)
+        decline = may_pay(ceiling, facts.usage, one_more)
+        nested = market.service_ceilings.get((first, product.service.value))
+        if decline is None and nested is not None:
+            decline = may_use(nested, facts.usage, one_more)
         if decline is not None:
             return decline
     if payee.role is Role.CUSTOMER:
-        tier = market.tier(payee.tier)
-        if tier is None:
+        ceiling = market.ceiling(tier=payee.tier, currency=first, day=facts.day)
+        if ceiling is None:
             return Decline.PAYEE_BARRED
         value = in_first_currency(market, order.amount, order.currency)
-        return may_receive(tier.ceilings[first], value=value, balance=facts.payee_balance)
+        return may_receive(ceiling, value=value, balance=facts.payee_balance)
     return None

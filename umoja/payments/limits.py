@@ -160,6 +160,18 @@ def may_pay(ceiling: Ceiling, usage: Usage, entry: Entry) -> Decline | None:
     return None
 
 
+def may_use(ceiling: Ceiling, usage: Usage, entry: Entry) -> Decline | None:
+    """Return why one more payment does not fit what its service alone may do, or None."""
+    used = used_in(added(usage, entry), service=entry.service, day=entry.day)
+    if _over(entry.value, ceiling.per_transaction):
+        return Decline.AMOUNT_TOO_LARGE
+    if _over(used.day_value, ceiling.daily):
+        return Decline.LIMIT_DAILY
+    if _over(used.month_value, ceiling.monthly):
+        return Decline.LIMIT_MONTHLY
+    return Decline.LIMIT_COUNT if _over(used.day_count, ceiling.count_per_day) else None
+
+
 def may_receive(ceiling: Ceiling, *, value: int, balance: int) -> Decline | None:
     """Return why a customer's wallet cannot take `value` more on top of `balance`, or None."""
     if _over(value, ceiling.per_transaction):

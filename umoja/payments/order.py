@@ -6,7 +6,7 @@ import msgspec
 
 
 class Decline(Enum):
-    """Why an order was refused: expected, returned, never raised. Names are stable; dialects translate them."""
+    """Why an order was refused: returned, never raised. Names are stable; dialects translate."""
 
     MALFORMED = "malformed"
     PRODUCT_UNKNOWN = "product_unknown"

@@ -1,6 +1,6 @@
 """Pricing: what an order costs, from the rows of the market's pack that hold on its day. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from umoja.markets.market import Band, FeePayer, Market, Service, Tariff, Tax, TaxBase
@@ -18,7 +18,8 @@ class Item:
     minor: int
     day: date
     plan: str = ""
-    used: Used = Used()
+    used: Used = field(default_factory=Used)
+    category: str = ""  # what the organisation sells: some taxes leave some of them out
     earns_commission: bool = False
     has_dealer: bool = False
     is_priced: bool = True  # movements of agents' float have no tariff
@@ -97,7 +98,7 @@ def _taxes(market: Market, item: Item, *, fee: int, is_payer: bool) -> tuple[Tax
     of them is the fee. They never add up to more than the fee: the last one bears the rounding.
     """
     lines = []
-    on_fee = market.taxes_on(base=TaxBase.FEE, service=item.service, day=item.day)
+    on_fee = _taxes_on(market, item, TaxBase.FEE)
     inside = [tax for tax in on_fee if tax.is_included and tax.millionths]
     all_inside = sum(tax.millionths for tax in inside)
     left = fee - divide(fee * MILLIONTHS, MILLIONTHS + all_inside, Rounding.HALF_UP)
@@ -112,12 +113,17 @@ def _taxes(market: Market, item: Item, *, fee: int, is_payer: bool) -> tuple[Tax
         if not tax.is_included
     )
     if is_payer:
-        on_amount = market.taxes_on(base=TaxBase.AMOUNT, service=item.service, day=item.day)
+        on_amount = _taxes_on(market, item, TaxBase.AMOUNT)
         lines.extend(
-            TaxLine(tax.id, levy(market, tax, item), is_included=tax.is_included)
-            for tax in on_amount
+            TaxLine(tax.id, levy(market, tax, item), is_included=False) for tax in on_amount
         )
     return tuple(line for line in lines if line.minor > 0)
+
+
+def _taxes_on(market: Market, item: Item, base: TaxBase) -> list[Tax]:
+    """Return the taxes that this payment bears: those that do not leave out what is sold."""
+    taxes = market.taxes_on(base=base, service=item.service, day=item.day, currency=item.currency)
+    return [tax for tax in taxes if item.category not in tax.exempt]
 
 
 def levy(market: Market, tax: Tax, item: Item) -> int:
@@ -154,7 +160,7 @@ def _commission(market: Market, item: Item, *, fee: int) -> Earned:
     if band and band.millionths:
         gross = Rate(band.millionths).of(item.minor)
     gross += Rate(row.amount_millionths).of(item.minor) + Rate(row.fee_millionths).of(fee)
-    taxes = market.taxes_on(base=TaxBase.COMMISSION, service=item.service, day=item.day)
+    taxes = _taxes_on(market, item, TaxBase.COMMISSION)
     withheld = sum(Rate(tax.millionths).of(gross) for tax in taxes)
     net = gross - withheld
     outlet = divide(net * row.outlet_permille, 1000, Rounding.HALF_UP) if item.has_dealer else net

@@ -1,12 +1,13 @@
-"""Recovery: ends what waits. Held orders are carried to their partner, and asked after where the
-partner's answer was lost; what nobody answered in time lapses.
+"""Recovery: ends what waits.
+
+Held orders are carried to their partner, and asked after where the partner's answer was lost; what
+nobody answered in time lapses.
 
 The same loop serves a new order and one found after a crash: an order in state HELD is either new
 to the partner or known to him, and the partner's own key (the order's id) makes a repeat harmless.
 """
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog

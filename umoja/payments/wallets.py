@@ -46,6 +46,15 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     other_party: int
 
 
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """A currency's sums in minor units: what agents have, what is issued, what the trust holds."""
+
+    currency: str
+    agents_float: int
+    issued: int
+    trust: int
+
+
 class Wallets:
     """Reads the money of one market. Never writes."""
 
@@ -101,20 +110,21 @@ class Wallets:
                     )
         return [lines[sequence] for sequence in sorted(lines, reverse=True)[:limit]]
 
-    def float_total(self, currency: str) -> int:
-        """Return the float of all agents together, minor units."""
-        return sum(
-            balance.net
-            for account, balance in self._ledger.state.accounts()
-            if account.currency == currency and purse_of(account.id) is Purse.FLOAT
-        )
-
-    def issued(self, currency: str) -> tuple[int, int]:
-        """Return issued e-money and the trust account's balance in the books, minor units."""
-        for book in add_up(self._ledger.state, kind_of=kind_of):
-            if book.currency == currency:
-                return book.issued, book.trust
-        return 0, 0
+    def totals(self) -> list[Totals]:
+        """Return agents' float, issued e-money and trust of each currency, from the state in use."""
+        books = {book.currency: book for book in add_up(self._ledger.state, kind_of=kind_of)}
+        found = []
+        for currency in self._market.currencies:
+            book = books.get(currency.code)
+            found.append(
+                Totals(
+                    currency=currency.code,
+                    agents_float=book.by_kind.get("float", 0) if book else 0,
+                    issued=book.issued if book else 0,
+                    trust=book.trust if book else 0,
+                )
+            )
+        return found
 
     def audit(self) -> Books:
         """Fold the whole journal again and compare it with the state in use."""

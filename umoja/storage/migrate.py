@@ -72,7 +72,7 @@ def read_plan(plan: str) -> list[Migration]:
 
 def ordered(plan: str, files: dict[str, str]) -> list[Migration]:
     """Return the migrations of files given by name. Raise PlanBroken for a name or number amiss."""
-    migrations = []
+    migrations: list[Migration] = []
     for file_name, sql in sorted(files.items()):
         found = _NAME.fullmatch(file_name)
         if found is None:
@@ -89,9 +89,7 @@ def ordered(plan: str, files: dict[str, str]) -> list[Migration]:
     return migrations
 
 
-def apply(
-    database: Database, migrations: list[Migration], *, plan: str, clock: Clock
-) -> list[str]:
+def apply(database: Database, migrations: list[Migration], *, plan: str, clock: Clock) -> list[str]:
     """Apply those of the given migrations that are pending: see `migrate`."""
     database.run(
         "CREATE TABLE IF NOT EXISTS migrations ("

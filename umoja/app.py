@@ -1,0 +1,343 @@
+"""The hall: the one file that knows every part of the house and joins them."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+from litestar import Litestar
+
+from umoja.channels.http import site
+from umoja.channels.sms import Receipts
+from umoja.channels.ussd import Ussd, ussd_door
+from umoja.clock import Clock
+from umoja.config import Config
+from umoja.console.sandbox import Sandbox
+from umoja.console.site import console
+from umoja.faults import Fault
+from umoja.ledger.sqlite import JournalDamaged, SqliteLedger
+from umoja.markets import packs
+from umoja.markets.market import Market
+from umoja.markets.texts import Texts
+from umoja.ops.centre import Centre, open_centre
+from umoja.ops.metrics import exposition
+from umoja.parties.clients import Clients
+from umoja.parties.credentials import key_at
+from umoja.parties.store import PartyStore, PinKeyWrong
+from umoja.partners.airtime import SimulatedAirtime
+from umoja.partners.banks import SimulatedBank
+from umoja.partners.sms_routes import SimulatedRoute
+from umoja.payments.branch import Branch
+from umoja.payments.desk import Desk
+from umoja.payments.outbox import Outbox
+from umoja.payments.recovery import Recovery
+from umoja.payments.wallets import Wallets
+from umoja.signals import Signals
+from umoja.storage.database import Database, DatabaseDamaged
+from umoja.storage.migrate import PlanBroken, migrate
+from umoja.switches import Switches
+
+LOOK_EVERY_S = 5.0
+SAVE_EVERY_S = 60.0
+LINES_WORTH_SAVING = 2_000
+
+log = structlog.get_logger()
+
+Progress = Callable[[str], None]
+"""Told in a few words what is being done."""
+
+
+class DataInUse(RuntimeError):
+    """Another Umoja is running on this data folder."""
+
+
+class NotForProduction(RuntimeError):
+    """Production mode will not start. `faults` has a sentence for each reason, with what to do."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """One market's parts, from its files to its partners."""
+
+    branch: Branch
+    store: PartyStore
+    ledger: SqliteLedger
+    outbox: Outbox
+    messages: Database
+    receipts: Receipts
+    recovery: Recovery
+    route: SimulatedRoute
+    airtime: SimulatedAirtime
+    bank: SimulatedBank
+
+
+class Hall:
+    """All markets and their centre, joined. Opened once, run, closed; then it is done with."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        clock: Clock,
+        markets: Mapping[str, Market],
+        expected: Callable[[Market, datetime], float] | None = None,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        """Open every file. Raise DataInUse, or a Fault where the centre cannot be opened.
+
+        A market that cannot be opened is shut and named in `shut`; the others go on.
+        """
+        self.config = config
+        self.clock = clock
+        self.signals = Signals()
+        self.switches = Switches()
+        self.texts = Texts.load()
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_file = _only_one(config.data)
+        self._pin_key = _key(config.pin_key, config.data / "pin.key")
+        self._mark_key = _key(config.mark_key, config.data / "mark.key")
+        self.clients = Clients(Database(config.data / "clients.db"), clock=clock)
+        self.houses: dict[str, House] = {}
+        self.shut: dict[str, str] = {}
+        for code, market in markets.items():
+            progress(f"opening {code}")
+            try:
+                self.houses[code] = self._house(market)
+            except (Fault, DatabaseDamaged, JournalDamaged, PinKeyWrong, PlanBroken) as cause:
+                log.exception("app.market.shut", market=code)
+                self.shut[code] = str(cause)
+        self.centre: Centre = open_centre(
+            config.data / "centre.db",
+            clock=clock,
+            markets=[house.branch.market for house in self.houses.values()],
+            expected=expected,
+        )
+        self.signals.listen(self.centre.telemetry.hear)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._saved_at: dict[str, int] = {}
+
+    @property
+    def branches(self) -> dict[str, Branch]:
+        return {code: house.branch for code, house in self.houses.items()}
+
+    def _house(self, market: Market) -> House:
+        folder = self.config.data / market.code
+        store = PartyStore(
+            Database(folder / "parties.db"),
+            market=market,
+            clock=self.clock,
+            pin_key=sha256(self._pin_key + market.code.encode()).digest(),
+        )
+        ledger = SqliteLedger(folder / "journal.db", clock=self.clock)
+        desk = Desk(
+            market=market,
+            directory=store,
+            ledger=ledger,
+            clock=self.clock,
+            signals=self.signals,
+            switches=self.switches,
+            mark_key=self._mark_key,
+        )
+        branch = Branch(
+            market=market,
+            directory=store,
+            desk=desk,
+            wallets=Wallets(market=market, ledger=ledger),
+        )
+        messages = Database(folder / "messages.db")
+        migrate(messages, "messages", self.clock)
+        outbox = Outbox(messages, desk)
+        receipts: list[Receipts] = []
+        route = SimulatedRoute(
+            name="simulated",
+            clock=self.clock,
+            seed=market.code,
+            on_receipt=lambda message, is_done: receipts[0].on_receipt(message, is_done),
+            market=market.code,
+        )
+        receipts.append(
+            Receipts(
+                branch=branch,
+                outbox=outbox,
+                route=route,
+                texts=self.texts,
+                clock=self.clock,
+                signals=self.signals,
+            )
+        )
+        airtime = SimulatedAirtime(name="simulated", clock=self.clock, seed=market.code)
+        return House(
+            branch=branch,
+            store=store,
+            ledger=ledger,
+            outbox=outbox,
+            messages=messages,
+            receipts=receipts[0],
+            recovery=Recovery(desk=desk, airtime=airtime, clock=self.clock),
+            route=route,
+            airtime=airtime,
+            bank=SimulatedBank(),
+        )
+
+    # Running
+
+    def start(self) -> None:
+        """Start what works in the background. Call it once, inside a running loop."""
+        for house in self.houses.values():
+            self._begin(house.recovery.run(), f"recovery-{house.branch.market.code}")
+            self._begin(house.receipts.run(), f"receipts-{house.branch.market.code}")
+        self._begin(self._watch(), "watch")
+        self._begin(self._save_now_and_then(), "checkpoints")
+
+    def _begin(self, work: Any, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        task.add_done_callback(_tell_if_died)
+        self._tasks.append(task)
+
+    async def close(self) -> None:
+        """Stop the background, answer what is queued, write checkpoints, close every file."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for house in self.houses.values():
+            await house.recovery.close()
+            await house.receipts.close()
+            with suppress(Fault):  # a checkpoint only shortens the next start
+                await house.branch.desk.close()
+            await house.route.close()
+            house.ledger.close()
+            house.store.close()
+            house.messages.close()
+        self.centre.close()
+        self.clients.close()
+        self._lock_file.close()
+
+    async def _watch(self) -> None:
+        while True:
+            self.look()
+            await self.clock.sleep(LOOK_EVERY_S)
+
+    def look(self) -> None:
+        """Tell the centre what only the books know, and let its detectors look."""
+        for code, house in self.houses.items():
+            pending, oldest_ms = house.recovery.pending()
+            wallets, desk = house.branch.wallets, house.branch.desk
+            with desk.quiet():
+                totals = wallets.totals()
+            self.centre.telemetry.gauge(
+                code,
+                pending=pending,
+                oldest_ms=oldest_ms,
+                float_minor={total.currency: total.agents_float for total in totals},
+                issued={total.currency: total.issued for total in totals},
+                trust={
+                    total.currency: house.bank.statement_balance(total.currency, total.trust)
+                    for total in totals
+                },
+                head=desk.head,
+            )
+        self.centre.watch.look()
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await self.clock.sleep(SAVE_EVERY_S)
+            for code, house in self.houses.items():
+                head = house.branch.desk.head
+                if head - self._saved_at.get(code, 0) < LINES_WORTH_SAVING:
+                    continue
+                try:
+                    await asyncio.to_thread(house.branch.desk.save)
+                    self._saved_at[code] = head
+                except Fault as cause:
+                    log.warning("app.checkpoint.failed", market=code, cause=str(cause))
+
+    # The site
+
+    def site(self, *, sandbox: Sandbox | None = None) -> Litestar:
+        """Return the web application of all channels and the console."""
+        branches = self.branches
+        ussd = Ussd(branches=branches, texts=self.texts, clock=self.clock)
+        extra: Sequence[Any] = [
+            *console(
+                centre=self.centre,
+                branches=branches,
+                clock=self.clock,
+                sandbox=sandbox,
+                secure_cookies=self.config.is_production,
+            ),
+            ussd_door(ussd, secret=self.config.ussd_secret or None),
+        ]
+        return site(
+            branches=branches,
+            clients=self.clients,
+            clock=self.clock,
+            ready=self.ready,
+            metrics=lambda: exposition(self.centre.telemetry, list(self.houses)),
+            extra=extra,
+            is_sandbox=sandbox is not None,
+        )
+
+    def ready(self) -> dict[str, bool]:
+        """Say of each market whether it takes payments."""
+        return {code: True for code in self.houses} | {code: False for code in self.shut}
+
+
+def load_markets(config: Config) -> dict[str, Market]:
+    """Load the packs that the configuration names. Raise packs.PackUnknown or packs.PackFaulty."""
+    folder = config.packs or packs.PACKS
+    codes = config.markets or packs.codes(folder=folder)
+    return {code: packs.load(code, folder=folder / code) for code in codes}
+
+
+def require_production_ready(markets: Mapping[str, Market], *, has_asserts: bool) -> None:
+    """Raise NotForProduction where asserts are off or a pack has figures nobody has read."""
+    faults = []
+    if not has_asserts:
+        faults.append(
+            "asserts are switched off (python -O or PYTHONOPTIMIZE): start without it,"
+            " the books rely on them"
+        )
+    for code, market in markets.items():
+        found = packs.placeholders(market)
+        if found:
+            faults.append(
+                f"{code} has {len(found)} placeholder figures, the first in {found[0]}:"
+                f" umoja market show {code} lists them; put real ones into a pack of your own"
+            )
+    if faults:
+        raise NotForProduction(faults)
+
+
+def _only_one(folder: Path) -> IO[str]:
+    """Hold the data folder for this process; the hold ends with the process, however it ends."""
+    file = (folder / "in-use").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        file.close()
+        raise DataInUse(f"another Umoja runs on {folder}: stop it, or choose --data") from cause
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _key(configured: str, path: Path) -> bytes:
+    return sha256(configured.encode()).digest() if configured else key_at(path)
+
+
+def _tell_if_died(task: asyncio.Task[None]) -> None:
+    """A background part never ends by itself: if one does, somebody must know."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("app.part.died", part=task.get_name(), exc_info=task.exception())
