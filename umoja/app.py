@@ -163,7 +163,8 @@ class Hall:
             name="simulated",
             clock=self.clock,
             seed=market.code,
-            on_receipt=lambda message, is_done: receipts[0].on_receipt(message, is_done),
+            # the receipts are made a line further down, with this route in their hands
+            on_receipt=lambda message, is_done: receipts[0].on_receipt(message, is_done),  # noqa: PLW0108
             market=market.code,
         )
         receipts.append(
@@ -290,7 +291,7 @@ class Hall:
 
     def ready(self) -> dict[str, bool]:
         """Say of each market whether it takes payments."""
-        return {code: True for code in self.houses} | {code: False for code in self.shut}
+        return dict.fromkeys(self.houses, True) | dict.fromkeys(self.shut, False)
 
 
 def load_markets(config: Config) -> dict[str, Market]:
@@ -338,6 +339,6 @@ def _key(configured: str, path: Path) -> bytes:
 
 
 def _tell_if_died(task: asyncio.Task[None]) -> None:
-    """A background part never ends by itself: if one does, somebody must know."""
+    """Log the end of a background part: none ever ends by itself."""
     if not task.cancelled() and task.exception() is not None:
         log.error("app.part.died", part=task.get_name(), exc_info=task.exception())

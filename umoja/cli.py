@@ -1,0 +1,562 @@
+"""The command line: every command that Umoja has. Heavy parts are imported when a command needs them.
+
+Exit codes: 0 all is well · 1 something was found wrong (books, packs, audit, a drill) · 2 the command
+was typed wrong · 69 the data folder is in use or cannot be opened · 78 the configuration is refused ·
+130 interrupted.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+if TYPE_CHECKING:
+    from umoja.config import Config
+
+OK = 0
+WRONG = 1
+USAGE = 2
+UNAVAILABLE = 69
+REFUSED = 78
+INTERRUPTED = 130
+
+EPILOGUE = (
+    "Exit codes: 0 all is well, 1 something was found wrong, 2 typed wrong, 69 data in use or not"
+    " readable, 78 configuration refused, 130 interrupted."
+)
+
+app = App(
+    name="umoja",
+    help="One mobile-money platform for many markets, and the one operations centre that runs them.",
+    help_epilogue=EPILOGUE,
+    version_flags=["--version"],
+    version="0.1.0",
+)
+market_app = App(name="market", help="Check, make and show market packs.")
+audit_app = App(name="audit", help="The chained log of what staff did.")
+client_app = App(name="client", help="Programs that may call a market's API.")
+app.command(market_app)
+app.command(audit_app)
+app.command(client_app)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer as JSON.")]
+Data = Annotated[
+    Path | None, Parameter(name="--data", help="The data folder. Default: umoja-data.")
+]
+Markets = Annotated[
+    str | None, Parameter(name="--markets", help="Codes with commas, for example KE,GH.")
+]
+ConfigFile = Annotated[Path | None, Parameter(name="--config", help="A configuration file (TOML).")]
+
+
+@app.command
+def up(
+    *,
+    port: Annotated[int | None, Parameter(help="Where to listen. Default: 8470.")] = None,
+    host: Annotated[str | None, Parameter(help="At which address. Default: 127.0.0.1.")] = None,
+    data: Data = None,
+    markets: Markets = None,
+    quiet_traffic: Annotated[
+        bool, Parameter(negative="", help="Do not simulate any payments.")
+    ] = False,
+    fresh: Annotated[
+        bool, Parameter(negative="", help="Throw the sandbox's data away and begin anew.")
+    ] = False,
+    rate: Annotated[
+        float, Parameter(help="Simulated payments a second, all markets together.")
+    ] = 24.0,
+    customers: Annotated[int, Parameter(help="Simulated customers in each market.")] = 300,
+    seed: Annotated[int, Parameter(help="The same seed makes the same people and days.")] = 7,
+) -> int:
+    """Start the sandbox: every market, simulated people and payments, and the operations centre.
+
+    Example: umoja up --markets KE,GH --port 9000
+    """
+    from umoja.simulator.sitting import sit
+
+    config = _config(None, {"port": port, "host": host, "data": data, "markets": markets})
+    return sit(
+        config,
+        is_fresh=fresh,
+        rate=0.0 if quiet_traffic else rate,
+        customers=customers,
+        seed=seed,
+    )
+
+
+@app.command
+def serve(*, config: ConfigFile = None) -> int:
+    """Start in production mode: no sandbox, no simulator, no seeded credentials.
+
+    Example: umoja serve --config umoja.toml
+    """
+    from umoja.simulator.sitting import serve_forever
+
+    return serve_forever(_config(config, {}, is_production=True))
+
+
+@app.command(name="config")
+def show_config(
+    *,
+    config: ConfigFile = None,
+    example: Annotated[
+        bool, Parameter(negative="", help="Write a file with fresh secrets instead.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Print each setting, where it came from and what it is for. Secrets are never printed.
+
+    Example: umoja config --example > umoja.toml
+    """
+    from umoja import config as settings
+
+    if example:
+        sys.stdout.write(settings.example())
+        return OK
+    rows = _config(config, {}).shown()
+    if as_json:
+        _print_json(
+            [dict(zip(("name", "value", "origin", "about"), row, strict=True)) for row in rows]
+        )
+        return OK
+    _print_table("Configuration", ("setting", "value", "from", "what it is"), rows)
+    return OK
+
+
+@market_app.command
+def check(code: str | None = None, *, packs: Path | None = None, as_json: Json = False) -> int:
+    """Check one market pack or all; name file, table and row of each fault.
+
+    Example: umoja market check KE
+    """
+    from umoja.markets import packs as shelf
+
+    folder = packs or shelf.PACKS
+    codes = [code.upper()] if code else list(shelf.codes(folder=folder))
+    found: dict[str, list[str]] = {}
+    for each in codes:
+        if not (folder / each).is_dir():
+            _complain(f"there is no pack {each}; known are {', '.join(shelf.codes(folder=folder))}")
+            return USAGE
+        found[each] = [str(fault) for fault in shelf.check(folder / each)]
+    if as_json:
+        _print_json(found)
+    for each, faults in () if as_json else found.items():
+        sys.stdout.write(f"{each}: {'good' if not faults else f'{len(faults)} faults'}\n")
+        sys.stdout.writelines(f"  {fault}\n" for fault in faults)
+    return WRONG if any(found.values()) else OK
+
+
+@market_app.command
+def new(code: str, *, folder: Annotated[Path, Parameter(name="--in")] = Path()) -> int:
+    """Make a folder for a new market, with every table to fill in.
+
+    Example: umoja market new ZM --in my-packs
+    """
+    from umoja.markets import packs as shelf
+
+    try:
+        made = shelf.new(code.upper(), folder)
+    except (ValueError, FileExistsError) as cause:
+        _complain(str(cause))
+        return USAGE
+    sys.stdout.write(
+        f"{made} is ready to be filled in; then: umoja market check {code.upper()}"
+        f" --packs {folder}\n"
+    )
+    return OK
+
+
+@market_app.command
+def show(
+    code: str, *, day: str | None = None, packs: Path | None = None, as_json: Json = False
+) -> int:
+    """Print a market's tariffs, limits and taxes, with the source of each.
+
+    Example: umoja market show KE --day 2024-01-31
+    """
+    from datetime import date
+
+    from umoja.clock import SystemClock
+    from umoja.markets import packs as shelf
+    from umoja.markets.show import tables
+
+    folder = packs or shelf.PACKS
+    if not (folder / code.upper()).is_dir():
+        _complain(f"there is no pack {code}; known are {', '.join(shelf.codes(folder=folder))}")
+        return USAGE
+    found = shelf.load(code.upper(), folder=folder / code.upper())
+    try:
+        wanted = date.fromisoformat(day) if day else found.business_day(SystemClock().now())
+    except ValueError:
+        _complain(f"{day} is not a day: write it as 2026-03-31")
+        return USAGE
+    made = tables(found, wanted)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "title": each.title,
+                    "note": each.note,
+                    "rows": [dict(zip(each.columns, row, strict=True)) for row in each.rows],
+                }
+                for each in made
+            ]
+        )
+        return OK
+    for each in made:
+        _print_table(each.title, each.columns, each.rows, note=each.note)
+    return OK
+
+
+@app.command
+def books(*, data: Data = None, market: str | None = None, as_json: Json = False) -> int:
+    """Fold every journal again: trial balance, issued e-money against the trust account, breaches.
+
+    It may run beside the program. Exit code 1 where anything does not hold.
+    Example: umoja books --market KE
+    """
+    from dataclasses import asdict
+
+    from umoja.ledger.books import audit
+    from umoja.ledger.sqlite import journal_rows
+    from umoja.markets import packs as shelf
+    from umoja.money import format_minor
+    from umoja.payments.wallets import kind_of
+
+    config = _config(None, {"data": data})
+    codes = [market.upper()] if market else _kept(config.data)
+    if not codes:
+        _complain(f"there are no books in {config.data}: start with umoja up")
+        return UNAVAILABLE
+    report: dict[str, Any] = {}
+    is_right = True
+    for code in codes:
+        path = config.data / code / "journal.db"
+        if not path.exists():
+            _complain(f"there is no journal of {code} in {config.data}")
+            return UNAVAILABLE
+        with _progress(f"{code}: adding up") as step:
+            found = audit(journal_rows(path), kind_of=kind_of, step=step)
+        is_right = is_right and not found.breaches
+        report[code] = asdict(found)
+        if as_json:
+            continue
+        digits = (
+            {c.code: c.digits for c in shelf.load(code).currencies} if code in shelf.codes() else {}
+        )
+        for book in found.currencies:
+
+            def text(minor: int, places: int = digits.get(book.currency, 0)) -> str:
+                return format_minor(minor, digits=places, grouped=True)
+
+            rows = [(kind, text(net)) for kind, net in book.by_kind.items()]
+            rows += [
+                ("debits", text(book.debits)),
+                ("credits", text(book.credits)),
+                ("issued e-money", text(book.issued)),
+                ("trust account", text(book.trust)),
+                ("gap", text(book.gap)),
+            ]
+            note = f"{found.rows} journal lines, {found.holds} holds, {book.accounts} accounts"
+            _print_table(f"{code} {book.currency}", ("account", "balance"), rows, note=note)
+        for breach in found.breaches:
+            sys.stdout.write(f"BREACH {code}: {breach}\n")
+    if as_json:
+        _print_json(report)
+    else:
+        sys.stdout.write("the books are right\n" if is_right else "THE BOOKS ARE NOT RIGHT\n")
+    return OK if is_right else WRONG
+
+
+@audit_app.command
+def verify(*, data: Data = None, as_json: Json = False) -> int:
+    """Read the audit log from its first entry and say whether the chain holds.
+
+    Example: umoja audit verify --data umoja-data
+    """
+    from umoja.clock import SystemClock
+    from umoja.ops.centre import open_centre
+
+    config = _config(None, {"data": data})
+    path = config.data / "centre.db"
+    if not path.exists():
+        _complain(f"there is no centre in {config.data}: start with umoja up")
+        return UNAVAILABLE
+    centre = open_centre(path, clock=SystemClock(), markets=[])
+    try:
+        verified = centre.audit.verify()
+    finally:
+        centre.close()
+    is_whole = verified.broken_at is None
+    if as_json:
+        _print_json(
+            {
+                "entries": verified.entries,
+                "broken_at": verified.broken_at,
+                "reason": verified.reason,
+            }
+        )
+    elif is_whole:
+        sys.stdout.write(f"{verified.entries} entries, the chain holds\n")
+    else:
+        sys.stdout.write(f"BROKEN at entry {verified.broken_at}: {verified.reason}\n")
+    return OK if is_whole else WRONG
+
+
+@client_app.command(name="new")
+def new_client(
+    name: str,
+    *,
+    market: str,
+    scopes: str = "payments:read,payments:write,parties:read",
+    organisation: Annotated[int, Parameter(help="The party it acts for; 0: the market.")] = 0,
+    data: Data = None,
+    as_json: Json = False,
+) -> int:
+    """Let a program call one market's API; its secret is told once.
+
+    Example: umoja client new "Corner shop" --market KE --organisation 1007
+    """
+    from umoja.parties.clients import SCOPES
+
+    wanted = frozenset(word.strip() for word in scopes.split(",") if word.strip())
+    if not wanted <= SCOPES:
+        _complain(f"scopes are {', '.join(sorted(SCOPES))}")
+        return USAGE
+    config = _config(None, {"data": data})
+    if not (config.data / market.upper()).is_dir():
+        _complain(f"there is no market {market.upper()} in {config.data}: start with umoja up")
+        return UNAVAILABLE
+    with _clients(config) as clients:
+        client, secret = clients.register(
+            name=name, market=market.upper(), scopes=wanted, organisation=organisation
+        )
+    if as_json:
+        _print_json({"client_id": client, "client_secret": secret})
+    else:
+        sys.stdout.write(f"client_id      {client}\nclient_secret  {secret}\n")
+    return OK
+
+
+@client_app.command(name="list")
+def list_clients(*, data: Data = None, as_json: Json = False) -> int:
+    """List the programs that may call, without their secrets."""
+    config = _config(None, {"data": data})
+    with _clients(config) as clients:
+        rows = [
+            (each.id, each.name, each.market, " ".join(sorted(each.scopes)), str(each.organisation))
+            for each in clients.browse()
+        ]
+    columns = ("client", "name", "market", "scopes", "organisation")
+    if as_json:
+        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        _print_table("API clients", columns, rows)
+    return OK
+
+
+@client_app.command(name="revoke")
+def revoke_client(client: str, *, data: Data = None) -> int:
+    """End a client and its tokens at once."""
+    config = _config(None, {"data": data})
+    with _clients(config) as clients:
+        was_there = clients.revoke(client)
+    if not was_there:
+        _complain(f"there is no client {client}")
+    return OK if was_there else WRONG
+
+
+@app.command
+def simulate(
+    market: str,
+    *,
+    day: Annotated[str | None, Parameter(help="Which day. Default: today.")] = None,
+    payments: Annotated[int, Parameter(help="About how many payments in the day.")] = 5_000,
+    customers: int = 300,
+    seed: int = 7,
+    as_json: Json = False,
+) -> int:
+    """Simulate one market's day as fast as it goes, and prove its books at the end.
+
+    Example: umoja simulate TZ --day 2026-12-24 --payments 20000
+    """
+    from umoja.simulator.sitting import simulate_day
+
+    with _progress(f"{market.upper()}: simulating") as step:
+        report = simulate_day(
+            market.upper(), day=day, payments=payments, customers=customers, seed=seed, step=step
+        )
+    if as_json:
+        _print_json(report)
+    else:
+        rows = [(name, str(value)) for name, value in report.items()]
+        _print_table(f"{market.upper()} simulated", ("what", "how much"), rows)
+    return WRONG if report["breaches"] else OK
+
+
+@app.command
+def drill(
+    fault: str,
+    *,
+    market: str,
+    speed: Annotated[float, Parameter(help="How many times as fast as real time.")] = 20.0,
+    seed: int = 7,
+    as_json: Json = False,
+) -> int:
+    """Play a fault on a stage of its own and see the centre notice it, size it and resolve it.
+
+    Example: umoja drill sms-route-dead --market GH
+    """
+    from umoja.simulator.sitting import stage_drill
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    report = stage_drill(fault, market=market.upper(), speed=speed, seed=seed, tell=tell)
+    if as_json:
+        _print_json(report)
+    else:
+        timeline = report.pop("timeline")
+        rows = [(name, str(value)) for name, value in report.items()]
+        _print_table(f"Drill {fault} in {market.upper()}", ("what", "result"), rows)
+        _print_table("Timeline", ("at", "who", "what"), [tuple(each.values()) for each in timeline])
+    return OK if report["passed"] else WRONG
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command; return its exit code. Expected troubles are one line, not a trace."""
+    from umoja.faults import Fault
+
+    try:
+        code = app(
+            words or ["--help"], exit_on_error=False, print_error=True, result_action="return_value"
+        )
+    except CycloptsError:
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has left: nothing more to say
+        return OK
+    except _Refused as refused:
+        for fault in refused.faults:
+            _complain(fault)
+        return REFUSED
+    except Fault as fault:
+        _complain(str(fault))
+        return UNAVAILABLE
+    except Exception as cause:
+        told = _expected(cause)
+        if told is None:
+            raise
+        for line in told[1]:
+            _complain(line)
+        return told[0]
+    return code if isinstance(code, int) else OK
+
+
+class _Refused(Exception):
+    """The configuration cannot be used."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def _expected(cause: Exception) -> tuple[int, list[str]] | None:
+    """Return exit code and sentences for a trouble that is told, or None for a bug."""
+    from umoja.markets.packs import PackFaulty, PackUnknown
+
+    if isinstance(cause, PackUnknown):
+        return USAGE, [str(cause)]
+    if isinstance(cause, PackFaulty):
+        return WRONG, [str(fault) for fault in cause.faults]
+    if "umoja.app" in sys.modules:
+        from umoja.app import DataInUse, NotForProduction
+
+        if isinstance(cause, DataInUse):
+            return UNAVAILABLE, [str(cause)]
+        if isinstance(cause, NotForProduction):
+            return REFUSED, cause.faults
+    return None
+
+
+def _config(file: Path | None, flags: dict[str, Any], *, is_production: bool = False) -> "Config":
+    import os
+
+    from umoja import config as settings
+
+    try:
+        return settings.read(
+            file=file, environ=os.environ, flags=flags, is_production=is_production
+        )
+    except settings.ConfigFaulty as cause:
+        raise _Refused(cause.faults) from cause
+
+
+def _clients(config: "Config") -> Any:
+    from contextlib import closing
+
+    from umoja.clock import SystemClock
+    from umoja.parties.clients import Clients
+    from umoja.storage.database import Database
+
+    return closing(Clients(Database(config.data / "clients.db"), clock=SystemClock()))
+
+
+def _kept(data: Path) -> list[str]:
+    return sorted(path.parent.name for path in data.glob("*/journal.db"))
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"umoja: {text}\n")
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+
+
+def _print_table(title: str, columns: Any, rows: Any, *, note: str = "") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(str(column))
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _progress(title: str) -> Any:
+    """Show how far something came, on a terminal and only there; the steps are counted."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def shown() -> Any:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description} {task.completed:,.0f}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as progress:
+            task = progress.add_task(title, total=None)
+            yield lambda done: progress.update(task, completed=done)
+
+    return shown()
