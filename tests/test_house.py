@@ -36,13 +36,11 @@ def floats_and_divisions(source: str) -> list[str]:
         is_division = token.type == tokenize.OP and token.string in {"/", "/="}
         if is_float or is_division:
             found.append(f"{token.start[0]}: {token.string}")
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
-            "float",
-            "Decimal",
-            "round",
-        }:
-            found.append(f"{node.lineno}: {node.func.id}()")
+    found.extend(
+        f"{node.lineno}: {getattr(node.func, 'id', '')}()"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"float", "Decimal", "round"}
+    )
     return found
 
 

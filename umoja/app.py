@@ -298,7 +298,7 @@ def load_markets(config: Config) -> dict[str, Market]:
     """Load the packs that the configuration names. Raise packs.PackUnknown or packs.PackFaulty."""
     folder = config.packs or packs.PACKS
     codes = config.markets or packs.codes(folder=folder)
-    return {code: packs.load(code, folder=folder / code) for code in codes}
+    return {code: packs.load(code, folder=folder) for code in codes}
 
 
 def require_production_ready(markets: Mapping[str, Market], *, has_asserts: bool) -> None:

@@ -187,7 +187,7 @@ def show(
     if not (folder / code.upper()).is_dir():
         _complain(f"there is no pack {code}; known are {', '.join(shelf.codes(folder=folder))}")
         return USAGE
-    found = shelf.load(code.upper(), folder=folder / code.upper())
+    found = shelf.load(code.upper(), folder=folder)
     try:
         wanted = date.fromisoformat(day) if day else found.business_day(SystemClock().now())
     except ValueError:

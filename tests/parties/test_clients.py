@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.stage import NOON
 from umoja.clock import ManualClock
 from umoja.parties.clients import TOKENS_PER_CLIENT, Clients
 from umoja.storage.database import Database
-
-from tests.stage import NOON
 
 READ = frozenset({"payments:read"})
 BOTH = frozenset({"payments:read", "payments:write"})

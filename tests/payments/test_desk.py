@@ -5,8 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.stage import Stage, raised
 
+from tests.stage import Stage, raised
 from umoja.clock import ManualClock
 from umoja.faults import Busy
 from umoja.ids import receipt_place
@@ -221,7 +221,9 @@ async def test_many_at_once_share_commits_and_each_gets_its_own_answer(tmp_path:
     stage.give_money(payer, 10_000_00)
     asks = [stage.ask("send_money", payer.id, payee.id, 10_00, key=f"k{n}") for n in range(200)]
     orders = await asyncio.gather(*(stage.desk.submit(ask) for ask in asks))
-    assert [order.id for order in orders] == [stage.desk.order_id("test", f"k{n}") for n in range(200)]
+    assert [order.id for order in orders] == [
+        stage.desk.order_id("test", f"k{n}") for n in range(200)
+    ]
     assert stage.has(payee, "wallet") == 2_000_00
     await stage.desk.close()
     stage.close()
@@ -231,9 +233,7 @@ async def test_a_full_queue_says_busy_and_does_nothing(ke, pair, monkeypatch):
     payer, payee = pair
     monkeypatch.setattr(desk_module, "QUEUE_MAX", 3)
     asks = [ke.ask("send_money", payer.id, payee.id, 10_00, key=f"k{n}") for n in range(5)]
-    answers = await asyncio.gather(
-        *(ke.desk.submit(ask) for ask in asks), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(ke.desk.submit(ask) for ask in asks), return_exceptions=True)
     assert sum(isinstance(answer, Busy) for answer in answers) == 2
     assert ke.has(payee, "wallet") == 30_00
     await ke.desk.close()
@@ -249,9 +249,7 @@ async def test_one_order_that_meets_a_bug_does_not_take_the_batch_with_it(ke, pa
 
     monkeypatch.setattr(desk_module, "decided", buggy)
     asks = [ke.ask("send_money", payer.id, payee.id, minor) for minor in (10_00, 66_00, 20_00)]
-    answers = await asyncio.gather(
-        *(ke.desk.submit(ask) for ask in asks), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(ke.desk.submit(ask) for ask in asks), return_exceptions=True)
     assert isinstance(answers[1], AssertionError)
     assert [answers[0].state, answers[2].state] == [State.COMPLETED, State.COMPLETED]
     assert ke.has(payee, "wallet") == 30_00

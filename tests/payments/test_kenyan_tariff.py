@@ -5,8 +5,8 @@ operator keeps.
 """
 
 import pytest
-from tests.stage import Stage
 
+from tests.stage import Stage
 from umoja.payments.order import Decline, Quote
 
 SEND = [

@@ -259,10 +259,10 @@ class Ussd:
 
 
 def _kept(spot: Spot, resumed: Spot | None) -> Spot | None:
-    """Return where to go on after a drop: inside a flow, and never with a PIN."""
+    """Return where to go on after a drop: where something was answered already, never a PIN."""
     if spot.place == RESUME:
         return resumed
-    if spot.place in MENUS or spot.place in SECRET:
+    if not spot.given or spot.place in SECRET:
         return None
     return replace(spot, note=None)
 

@@ -30,9 +30,12 @@ SERVICES = (
 """Each market says of each of these, in each currency, what it costs or that it is not offered."""
 
 
-def check(market: Market, *, folder: str, languages: frozenset[str], faults: Faults) -> None:
+LANGUAGE = re.compile(r"[a-z]{2,3}", re.ASCII)
+
+
+def check(market: Market, *, folder: str, faults: Faults) -> None:
     """Add what is wrong with a market that was read from `folder` without a fault."""
-    _check_names(market, folder, languages, faults)
+    _check_names(market, folder, faults)
     _check_numbers(market, faults)
     _check_services(market, faults)
     _check_plans(market, faults)
@@ -42,13 +45,13 @@ def check(market: Market, *, folder: str, languages: frozenset[str], faults: Fau
     _check_tiers(market, faults)
 
 
-def _check_names(market: Market, folder: str, languages: frozenset[str], faults: Faults) -> None:
+def _check_names(market: Market, folder: str, faults: Faults) -> None:
     if market.code != folder:
         message = f"'code' is {market.code} but the folder is {folder}"
         faults.add(file="market.yaml", table="market", message=message)
     for language in market.languages:
-        if language not in languages:
-            message = f"unknown language {language!r}; see languages.yaml"
+        if not LANGUAGE.fullmatch(language):
+            message = f"a language is two or three small letters like 'sw', not {language!r}"
             faults.add(file="market.yaml", table="locale", message=message)
     if market.default_language not in market.languages:
         message = f"'default_language' {market.default_language!r} is not one of 'languages'"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import date, time
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 from umoja.markets import checks
 from umoja.markets.market import (
@@ -39,7 +40,6 @@ from umoja.money import AmountUnreadable, Rounding, divide, parse_minor
 
 PACKS = Path(__file__).parent / "packs"
 BLANK = PACKS / "_blank"
-LANGUAGES = "languages.yaml"
 
 _WEEKDAYS = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
 _TAX_KINDS = ("excise", "vat", "levy", "withholding", "regulatory_fee")
@@ -90,16 +90,17 @@ def codes(*, folder: Path = PACKS) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if checks.CODE.fullmatch(name)))
 
 
-def load(code: str, *, folder: Path | None = None) -> Market:
-    """Read the market `code` from `folder`, or from the product's own packs.
+def load(code: str, folder: Path | None = None) -> Market:
+    """Read the market `code` from its own pack `folder`, or from the packs of the product.
 
     Raise PackUnknown where there is no such pack and PackFaulty, with every fault, where it cannot
     be used.
     """
-    packs = folder or PACKS
-    if code not in codes(folder=packs):
-        raise PackUnknown(code, codes(folder=packs))
-    market, faults = _read(packs / code)
+    pack = folder or PACKS / code
+    known = codes(folder=pack.parent)
+    if pack.name not in known:
+        raise PackUnknown(code, known)
+    market, faults = _read(pack)
     if faults:
         raise PackFaulty(code, faults)
     return market
@@ -144,13 +145,8 @@ def _read(folder: Path) -> tuple[Market, tuple[PackFault, ...]]:
     faults = Faults()
     market = _Pack(folder, faults).market()
     if not faults.found:
-        checks.check(market, folder=folder.name, languages=_languages(), faults=faults)
+        checks.check(market, folder=folder.name, faults=faults)
     return market, tuple(faults.found)
-
-
-def _languages() -> frozenset[str]:
-    sheet = Sheet(PACKS, LANGUAGES, faults=Faults())
-    return frozenset(row.row for row in sheet.rows("languages"))
 
 
 class _Pack:
@@ -207,7 +203,7 @@ class _Pack:
         )
         assumed = row.words("assumed", needed=False)
         for word in assumed:
-            if word not in row.cells and not word.startswith("from "):
+            if not word.startswith("from ") and not _stands_in(word, row.cells):
                 row.fault(f"'assumed' names {word!r}, which is not a word of this row")
         source = Source(
             what=row.text("source"),
@@ -753,6 +749,13 @@ class _Pack:
             period=self._period(row),
             source=self._source(row),
         )
+
+
+def _stands_in(word: str, cells: Any) -> bool:
+    """Tell whether a word is a key of the row, however deep."""
+    return isinstance(cells, dict) and (
+        word in cells or any(_stands_in(word, inner) for inner in cells.values())
+    )
 
 
 _NO_CURRENCY = Currency(code="", numeric="", digits=2, step=1)

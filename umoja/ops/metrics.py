@@ -1,0 +1,61 @@
+"""Metrics for a monitoring system that scrapes: the same figures as the wall's, in its text form."""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from umoja.ops.telemetry import Figures, Telemetry
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_GAUGES = (
+    ("attempts_5m", "Attempts in the last five minutes", lambda f: f.attempts),
+    ("completed_5m", "Completed payments in the last five minutes", lambda f: f.completed),
+    ("refused_5m", "Attempts refused for the customer's reasons", lambda f: f.refused),
+    ("failed_5m", "Attempts failed for our or a partner's reasons", lambda f: f.failed),
+    ("payments_per_second", "Attempts a second in the last minute", lambda f: f.per_second),
+    ("latency_p95_milliseconds", "Latency that 95 % do not pass", lambda f: f.p95_ms),
+    ("latency_p99_milliseconds", "Latency that 99 % do not pass", lambda f: f.p99_ms),
+    ("pending", "Orders that wait for a partner", lambda f: f.pending),
+    ("pending_oldest_milliseconds", "Age of the oldest one", lambda f: f.oldest_pending_ms),
+    ("payments_today", "Completed payments of the business day", lambda f: f.payments_today),
+    ("sms_sent_5m", "Receipts handed to a route", lambda f: f.sms_sent),
+    ("sms_delivered_5m", "Receipts delivered", lambda f: f.sms_delivered),
+    ("sms_failed_5m", "Receipts not delivered", lambda f: f.sms_failed),
+)
+_MONEY = (
+    ("float_minor", "Float of all agents, minor units", lambda f: f.float_minor),
+    ("trust_gap_minor", "Bank statement less issued money", lambda f: f.trust_gap),
+    ("moved_today_minor", "Value completed in the business day", lambda f: f.moved_today),
+)
+
+
+class _Figures(Collector):
+    """Reads the figures once when it is asked."""
+
+    def __init__(self, figures: Iterable[Figures]) -> None:
+        self._figures = list(figures)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, about, value in _GAUGES:
+            family = GaugeMetricFamily(f"umoja_{name}", about, labels=["market"])
+            for figures in self._figures:
+                found = value(figures)
+                if found is not None:
+                    family.add_metric([figures.market], found)
+            yield family
+        for name, about, by_currency in _MONEY:
+            family = GaugeMetricFamily(f"umoja_{name}", about, labels=["market", "currency"])
+            for figures in self._figures:
+                for currency, minor in by_currency(figures).items():
+                    family.add_metric([figures.market, currency], minor)
+            yield family
+
+
+def exposition(telemetry: Telemetry, markets: Iterable[str]) -> bytes:
+    """Return the figures of the markets as text."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Figures(telemetry.figures(market) for market in markets))
+    return generate_latest(registry)
