@@ -91,10 +91,10 @@ def _check_services(market: Market, faults: Faults) -> None:
 
 def _check_plans(market: Market, faults: Faults) -> None:
     plans = {(tariff.service.value, tariff.plan) for tariff in market.tariffs}
-    for service, plan in market.standard_plans.items():
-        if (service, plan) not in plans:
-            message = f"no tariff of {service} has the plan {plan!r}"
-            faults.add(file="tariffs.yaml", table="standard_plans", row=service, message=message)
+    for word, plan in market.standard_plans.items():
+        if (word, plan) not in plans:
+            message = f"no tariff of {word} has the plan {plan!r}"
+            faults.add(file="tariffs.yaml", table="standard_plans", row=word, message=message)
     for service, currency in {(each.service, each.currency) for each in market.tariffs}:
         known = {
             tariff.plan

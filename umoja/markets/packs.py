@@ -8,6 +8,7 @@ Amounts are written in major units, shares with a percent sign, and every table 
 import re
 from dataclasses import replace
 from datetime import date, time
+from itertools import pairwise
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -91,16 +92,16 @@ def codes(*, folder: Path = PACKS) -> tuple[str, ...]:
 
 
 def load(code: str, folder: Path | None = None) -> Market:
-    """Read the market `code` from its own pack `folder`, or from the packs of the product.
+    """Read the market `code` from a `folder` of packs, or from those of the product.
 
     Raise PackUnknown where there is no such pack and PackFaulty, with every fault, where it cannot
     be used.
     """
-    pack = folder or PACKS / code
-    known = codes(folder=pack.parent)
-    if pack.name not in known:
+    shelf = folder or PACKS
+    known = codes(folder=shelf)
+    if code not in known:
         raise PackUnknown(code, known)
-    market, faults = _read(pack)
+    market, faults = _read(shelf / code)
     if faults:
         raise PackFaulty(code, faults)
     return market
@@ -251,7 +252,7 @@ class _Pack:
             if band is not None:
                 bands.append(band)
         bands.sort(key=lambda band: band.first)
-        for below, above in zip(bands, bands[1:], strict=False):
+        for below, above in pairwise(bands):
             if above.first <= below.last:
                 row.fault(f"bands overlap at {_written(above.first, currency)}")
             elif above.first != below.last + currency.step:
@@ -262,7 +263,7 @@ class _Pack:
         return tuple(bands)
 
     def _band(self, row: Row, span: str, price: str, currency: Currency) -> Band | None:
-        if span == FILL_IN or price == FILL_IN:
+        if FILL_IN in {span, price}:
             row.fault("fill in the bands")
             return None
         ends = re.split(r"\s*-\s*", span)

@@ -37,13 +37,16 @@ def price(market: Market, item: Item) -> Price | Decline:
     fee = payee_fee = 0
     fee_row = payee_row = ""
     for tariff in tariffs:
-        charged = charge(market, tariff, item)
+        row = in_use(market, tariff, item)
+        if row is None:
+            return Decline.NOT_OFFERED
+        charged = charge(market, row, item)
         if isinstance(charged, Decline):
             return charged
         if tariff.payer is FeePayer.CUSTOMER:
-            fee, fee_row = charged, tariff.id
+            fee, fee_row = charged, row.id
         else:
-            payee_fee, payee_row = charged, tariff.id
+            payee_fee, payee_row = charged, row.id
     taxes = _taxes(market, item, fee=fee, is_payer=True)
     commission = _commission(market, item, fee=fee)
     return Price(
@@ -61,13 +64,17 @@ def price(market: Market, item: Item) -> Price | Decline:
     )
 
 
+def in_use(market: Market, tariff: Tariff, item: Item) -> Tariff | None:
+    """Return the row that prices: this one, or the one beyond it once a plan's quota is used up."""
+    if tariff.plan_quota is None:
+        return tariff
+    if quota_left(item.used, tariff.plan_quota, value=_value(market, item)):
+        return tariff
+    return market.tariff(tariff.beyond)
+
+
 def charge(market: Market, tariff: Tariff, item: Item) -> int | Decline:
-    """Return the fee of one tariff in minor units, quotas and bounds applied."""
-    if tariff.plan_quota and not quota_left(
-        item.used, tariff.plan_quota, value=_value(market, item)
-    ):
-        beyond = market.tariff(tariff.beyond)
-        return charge(market, beyond, item) if beyond else Decline.NOT_OFFERED
+    """Return the fee of one row in minor units, free quota, floor and cap applied."""
     if tariff.bands and item.minor < tariff.bands[0].first:
         return Decline.AMOUNT_TOO_SMALL
     band = find(tariff.bands, item.minor)
