@@ -3,8 +3,10 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import structlog
+import uvicorn
 from litestar import Litestar
 
 from umoja.channels.http import site
@@ -21,7 +24,7 @@ from umoja.clock import Clock
 from umoja.config import Config
 from umoja.console.sandbox import Sandbox
 from umoja.console.site import console
-from umoja.faults import Fault
+from umoja.faults import Fault, Unavailable
 from umoja.ledger.sqlite import JournalDamaged, SqliteLedger
 from umoja.markets import packs
 from umoja.markets.market import Market
@@ -342,3 +345,58 @@ def _tell_if_died(task: asyncio.Task[None]) -> None:
     """Log the end of a background part: none ever ends by itself."""
     if not task.cancelled() and task.exception() is not None:
         log.error("app.part.died", part=task.get_name(), exc_info=task.exception())
+
+
+def listening(config: Config) -> socket.socket:
+    """Return a socket bound to the configured address. Raise Unavailable where it is taken."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((config.host, config.port))
+    except OSError as cause:
+        bound.close()
+        raise Unavailable(
+            f"cannot listen at {config.host}:{config.port} ({cause.strerror}): choose another --port"
+        ) from cause
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """The web server without signal handling of its own: the hall decides what ends it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_until_stopped(
+    application: Litestar, *, at: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    """Answer requests until the process is told to end (Ctrl-C, SIGTERM); a second time: at once."""
+    server = _Server(
+        uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            http="httptools",
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=30,
+        )
+    )
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop)
+    serving = asyncio.create_task(server.serve(sockets=[at]))
+    while not server.started and not serving.done():  # noqa: ASYNC110  it tells in no other way
+        await asyncio.sleep(0.01)
+    if server.started:
+        on_ready()
+    await serving

@@ -354,7 +354,7 @@ class _Caller:
 
     def _asking(self, spot: Spot, text: str, shown: str = "") -> Screen:
         """Put what was wrong before the question and the way back behind it."""
-        note = self.say(spot.note.key, **spot.note.fields) if spot.note else ""
+        note = self._note(spot)
         has_back = spot.place != RESUME and (
             bool(spot.given) or parent_of(self._scene, spot.place) is not None
         )
@@ -363,6 +363,20 @@ class _Caller:
         if characters(whole) > _BODY:
             whole = "\n".join(filter(None, (note, text)))
         return Screen(text=clipped(whole, _BODY), goes_on=True, shown=shown)
+
+    def _above(self, spot: Spot, lines: list[str], /, **fields: str) -> Screen:
+        """Show what will be done above the lines that ask for it: names give way to these.
+
+        Where something was typed wrongly there is no room to name the way back, which stays open.
+        """
+        note = self._note(spot)
+        tail = "\n".join(lines if note else [*lines, self.say("item.back")])
+        room = _BODY - characters(tail) - 1 - (characters(note) + 1 if note else 0)
+        head = self._fit(f"confirm.{spot.place}", room, **fields)
+        return Screen(text="\n".join(filter(None, (note, head, tail))), goes_on=True)
+
+    def _note(self, spot: Spot) -> str:
+        return self.say(spot.note.key, **spot.note.fields) if spot.note else ""
 
     # Paying
 
@@ -391,11 +405,7 @@ class _Caller:
             "reference": clean(ask.reference),
         }
         signs = "ask.pin_operator" if serves_operators(self._scene, spot) else "ask.pin_confirm"
-        tail = "\n".join([self.say(signs), self.say("item.back")])
-        note = self.say(spot.note.key, **spot.note.fields) if spot.note else ""
-        room = _BODY - characters(tail) - 1 - (characters(note) + 1 if note else 0)
-        head = self._fit(f"confirm.{spot.place}", room, **fields)
-        return Screen(text="\n".join(filter(None, (note, head, tail))), goes_on=True)
+        return self._above(spot, [self.say(signs)], **fields)
 
     def _ask(self, spot: Spot, actor: int = 0) -> Ask | None:
         """Return the order that the answers make, or None where its receiver is gone."""
@@ -519,18 +529,14 @@ class _Caller:
         parts = (
             [self.say("ask.pin_confirm")] if is_undo else self._list(choices(self._scene, "says"))
         )
-        note = self.say(spot.note.key, **spot.note.fields) if spot.note else ""
-        tail = "\n".join([*parts, self.say("item.back")])
-        room = _BODY - characters(tail) - 1 - (characters(note) + 1 if note else 0)
-        head = self._fit(
-            f"confirm.{spot.place}",
-            room,
+        screen = self._above(
+            spot,
+            parts,
             amount=self._written(order.amount, order.currency),
             name=_shown(other.name) if other else "",
             when=self._moment(order.done_at),
         )
-        text = "\n".join(filter(None, (note, head, tail)))
-        return Screen(text=text, goes_on=True, shown=order.id)
+        return replace(screen, shown=order.id)
 
     def _last_send(self) -> Order | None:
         """Return the newest send that may still be asked back."""

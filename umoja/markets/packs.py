@@ -224,8 +224,10 @@ class _Pack:
         return Period(first=first, last=last)
 
     def _currency(self, row: Row) -> Currency:
-        code = row.text("currency")
-        return self._known_currency(row, code)
+        """Read the currency of a row; where the market has one only, it need not be named."""
+        if not row.has("currency") and len(self._currencies) == 1:
+            return next(iter(self._currencies.values()))
+        return self._known_currency(row, row.text("currency"))
 
     def _known_currency(self, row: Row, code: str) -> Currency:
         if code in self._currencies:

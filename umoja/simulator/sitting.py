@@ -1,0 +1,424 @@
+"""A sitting: the sandbox from its first start to Ctrl-C, a simulated day, a drill on a stage."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from umoja.app import (
+    DataInUse,
+    Hall,
+    NotForProduction,
+    listening,
+    load_markets,
+    require_production_ready,
+    serve_until_stopped,
+)
+from umoja.clock import Clock, FastClock, ManualClock, SystemClock
+from umoja.config import Config, read
+from umoja.faults import Unavailable
+from umoja.markets.market import Market
+from umoja.money import format_minor
+from umoja.parties.clients import SCOPES
+from umoja.simulator.drill import DETECTOR_OF, drill
+from umoja.simulator.population import Population, is_settled, plan, settle
+from umoja.simulator.run import Traffic, play_day
+from umoja.simulator.sandbox import SandboxDesk, faults_of
+from umoja.simulator.traffic import expected_per_second
+
+SANDBOX = "sandbox.json"
+WARM_UP_S = 90  # of a drill's clock, before the fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is simulated: payments a second on an average day, shared among the markets."""
+
+    rate: float
+    shares: dict[str, float]
+
+    @classmethod
+    def of(cls, rate: float, markets: dict[str, Market]) -> "Scale":
+        """Share the rate by the square root of each market's own, so that small ones are seen."""
+        weights = {code: market.payments_a_second**0.5 for code, market in markets.items()}
+        total = sum(weights.values())
+        return cls(rate=rate, shares={code: rate * w / total for code, w in weights.items()})
+
+
+def sit(config: Config, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
+    """Run the sandbox until it is told to stop; return the exit code."""
+    _log(config)
+    return asyncio.run(_sit(config, is_fresh=is_fresh, rate=rate, customers=customers, seed=seed))
+
+
+async def _sit(config: Config, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
+    markets = load_markets(config)
+    at = listening(config)
+    _prepare(config.data, is_fresh=is_fresh)
+    scale = Scale.of(rate, markets)
+    tell = _Teller()
+    hall = Hall(
+        config=config,
+        clock=SystemClock(),
+        markets=markets,
+        expected=_expected(scale),
+        progress=tell.step,
+    )
+    sandbox: SandboxDesk | None = None
+    traffic: Traffic | None = None
+    running: asyncio.Task[None] | None = None
+    try:
+        kept = _kept(config.data, seed=seed, customers=customers)
+        populations = _settled(hall, kept, tell)
+        _clients_for(hall, kept, config.data)
+        password = hall.centre.staff.first_administrator()
+        hall.start()
+        sandbox = SandboxDesk(hall=hall, populations=populations, faults=faults_of(hall))
+        if rate > 0:
+            traffic = Traffic(
+                branches=hall.branches,
+                populations=populations,
+                clock=hall.clock,
+                scale=scale.shares,
+                seed=kept["seed"],
+            )
+            running = asyncio.create_task(traffic.run(), name="traffic")
+        await serve_until_stopped(
+            hall.site(sandbox=sandbox),
+            at=at,
+            on_ready=lambda: tell.ready(hall, kept, populations, password),
+        )
+    finally:
+        tell.step("")
+        if running is not None and traffic is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await traffic.close()
+        if sandbox is not None:
+            await sandbox.close()
+        await hall.close()
+        tell.say("Stopped. Nothing is lost: the same command goes on from here.")
+    return 0
+
+
+def serve_forever(config: Config) -> int:
+    """Run production mode until it is told to stop; return the exit code."""
+    _log(config)
+    markets = load_markets(config)
+    require_production_ready(markets, has_asserts=__debug__)
+    if (config.data / SANDBOX).exists():
+        raise NotForProduction([f"{config.data} holds a sandbox: choose another data folder"])
+    return asyncio.run(_serve(config, markets))
+
+
+async def _serve(config: Config, markets: dict[str, Market]) -> int:
+    at = listening(config)
+    hall = Hall(config=config, clock=SystemClock(), markets=markets)
+    try:
+        password = hall.centre.staff.first_administrator()
+        hall.start()
+
+        def ready() -> None:
+            sys.stderr.write(f"umoja serves {', '.join(hall.branches)} at {_address(config)}\n")
+            if password:
+                sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
+
+        await serve_until_stopped(hall.site(), at=at, on_ready=ready)
+    finally:
+        await hall.close()
+    return 0
+
+
+def simulate_day(
+    code: str,
+    *,
+    day: str | None,
+    payments: int,
+    customers: int,
+    seed: int,
+    step: Callable[[int], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Play one market's day as fast as it goes, in a folder that is thrown away; return figures."""
+    with tempfile.TemporaryDirectory(prefix="umoja-day-") as folder:
+        config = _stage_config(Path(folder), code)
+        markets = load_markets(config)
+        market = markets[code]
+        wanted = date.fromisoformat(day) if day else market.business_day(SystemClock().now())
+        clock = ManualClock(datetime.combine(wanted, time(0), market.zone) - timedelta(hours=1))
+        hall = Hall(config=config, clock=clock, markets=markets)
+        try:
+            people = plan(market, customers=customers, seed=seed)
+            settle(hall.branches[code], people)
+            played = play_day(
+                hall.branches[code],
+                people,
+                day=wanted,
+                per_second=payments / 86_400,
+                seed=seed,
+                clock=clock,
+                step=step,
+            )
+            branch = hall.branches[code]
+            books = branch.wallets.audit()
+            report: dict[str, Any] = {"market": code, "day": str(wanted), "seed": seed, **played}
+            for total in branch.wallets.totals():
+                digits = next(c.digits for c in market.currencies if c.code == total.currency)
+                report[f"issued {total.currency}"] = format_minor(total.issued, digits=digits)
+                report[f"trust {total.currency}"] = format_minor(total.trust, digits=digits)
+            report["journal lines"] = books.rows
+            report["breaches"] = list(books.breaches)
+            return report
+        finally:
+            asyncio.run(hall.close())
+
+
+def stage_drill(
+    fault: str, *, market: str, speed: float, seed: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Play a fault on a stage of its own, with a clock `speed` times as fast; return what it showed."""
+    if fault not in DETECTOR_OF:
+        raise Unavailable(f"there is no drill {fault}; known are {', '.join(sorted(DETECTOR_OF))}")
+    with tempfile.TemporaryDirectory(prefix="umoja-drill-") as folder:
+        return asyncio.run(
+            _stage_drill(
+                fault, market=market, speed=speed, seed=seed, tell=tell, folder=Path(folder)
+            )
+        )
+
+
+async def _stage_drill(
+    fault: str,
+    *,
+    market: str,
+    speed: float,
+    seed: int,
+    tell: Callable[[str], None],
+    folder: Path,
+) -> dict[str, Any]:
+    config = _stage_config(folder, market)
+    markets = load_markets(config)
+    scale = Scale(rate=3.0, shares={market: 3.0})
+    # Ten in the morning of a usual day there: a drill shows the same at any hour of ours.
+    start = datetime.combine(date(2026, 3, 11), time(10), markets[market].zone)
+    clock: Clock = FastClock(start=start, speed=speed)
+    hall = Hall(config=config, clock=clock, markets=markets, expected=_expected(scale))
+    running: asyncio.Task[None] | None = None
+    traffic: Traffic | None = None
+    try:
+        people = plan(markets[market], customers=200, seed=seed)
+        settle(hall.branches[market], people)
+        hall.start()
+        traffic = Traffic(
+            branches=hall.branches,
+            populations={market: people},
+            clock=clock,
+            scale=scale.shares,
+            seed=seed,
+        )
+        running = asyncio.create_task(traffic.run(), name="traffic")
+        tell(f"{market}: calm for {WARM_UP_S} s, {speed:g} times as fast as real time")
+        await clock.sleep(WARM_UP_S)
+        shown = await drill(
+            centre=hall.centre,
+            faults=faults_of(hall),
+            market=market,
+            fault=fault,
+            clock=clock,
+            tell=tell,
+        )
+    finally:
+        if running is not None and traffic is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await traffic.close()
+        await hall.close()
+    incident = shown.incident
+    return {
+        "fault": fault,
+        "market": market,
+        "passed": shown.is_passed,
+        "calm_before": shown.is_calm_before,
+        "noticed_after_s": _rounded(shown.noticed_after_s),
+        "cleared_after_s": _rounded(shown.cleared_after_s),
+        "incidents": shown.opened,
+        "incident": incident.id if incident else None,
+        "title": incident.title if incident else None,
+        "product": incident.product if incident else None,
+        "payments": incident.payments if incident else None,
+        "value_minor": dict(incident.value_minor) if incident else {},
+        "customers": incident.customers if incident else None,
+        "state": incident.state if incident else None,
+        "timeline": [
+            {"at": each.at.isoformat(timespec="seconds"), "who": each.actor, "what": each.what}
+            for each in (incident.timeline if incident else ())
+        ],
+    }
+
+
+class _Teller:
+    """What the person at the terminal is told while the sandbox starts and once it runs."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+
+    def step(self, text: str) -> None:
+        """Show what is being done, on a line that the next one replaces."""
+        if self._is_terminal:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        self.step("")
+        sys.stderr.write(f"{text}\n")
+
+    def ready(
+        self,
+        hall: Hall,
+        kept: dict[str, Any],
+        populations: dict[str, Population],
+        password: str | None,
+    ) -> None:
+        """Say where to look and with what to sign in."""
+        self.step("")
+        address = _address(hall.config)
+        lines = [
+            "",
+            f"Umoja runs {', '.join(hall.branches)}. This is a sandbox: people and payments are simulated.",
+            "",
+            f"  wall      {address}/",
+            f"  handset   {address}/handset",
+            f"  API       {address}/docs",
+        ]
+        if password:
+            lines.append(
+                f"  sign in   {address}/sign-in   administrator / {password}   (told once)"
+            )
+        lines += ["", "  sandbox credentials"]
+        for code, client in kept["clients"].items():
+            pin = populations[code].pin if code in populations else ""
+            lines.append(
+                f"    {code}  {client['client_id']}  {client['client_secret']}   PINs {pin}"
+            )
+        lines.extend(f"  {code} is shut: {reason}" for code, reason in hall.shut.items())
+        lines += ["", f"Data is kept in {hall.config.data}. Ctrl-C stops.", ""]
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+
+
+def _expected(scale: Scale) -> Callable[[Market, datetime], float]:
+    def per_second(market: Market, moment: datetime) -> float:
+        return expected_per_second(market, moment, scale.shares.get(market.code, 0.0))
+
+    return per_second
+
+
+def _prepare(data: Path, *, is_fresh: bool) -> None:
+    """Empty a sandbox's folder where that was asked. Raise Unavailable for any other folder."""
+    if not is_fresh or not data.exists() or not any(data.iterdir()):
+        return
+    if not (data / SANDBOX).exists():
+        raise Unavailable(f"{data} holds no sandbox: --fresh throws away nothing else")
+    if _is_in_use(data):
+        raise DataInUse(f"another Umoja runs on {data}: stop it, or choose --data")
+    for path in data.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_in_use(data: Path) -> bool:
+    import fcntl
+
+    path = data / "in-use"
+    if not path.exists():
+        return False
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _kept(data: Path, *, seed: int, customers: int) -> dict[str, Any]:
+    """Return what the sandbox remembers of itself; the first start's seed and size stay."""
+    path = data / SANDBOX
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return found
+    made = {"seed": seed, "customers": customers, "clients": {}}
+    _keep(data, made)
+    return made
+
+
+def _keep(data: Path, kept: dict[str, Any]) -> None:
+    draft = data / f"{SANDBOX}.new"
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(kept, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(data / SANDBOX)
+
+
+def _settled(hall: Hall, kept: dict[str, Any], tell: _Teller) -> dict[str, Population]:
+    """Make everybody who is not there yet, and return all of them."""
+    populations = {}
+    for code, branch in hall.branches.items():
+        tell.step(f"{code}: people and their money")
+        people = plan(branch.market, customers=kept["customers"], seed=kept["seed"])
+        if not is_settled(branch, people):
+            settle(branch, people)
+        populations[code] = people
+    return populations
+
+
+def _clients_for(hall: Hall, kept: dict[str, Any], data: Path) -> None:
+    """Make one API client for each market that has none."""
+    missing = [code for code in hall.branches if code not in kept["clients"]]
+    for code in missing:
+        client, secret = hall.clients.register(name="sandbox", market=code, scopes=SCOPES)
+        kept["clients"][code] = {"client_id": client, "client_secret": secret}
+    if missing:
+        _keep(data, kept)
+
+
+def _stage_config(folder: Path, market: str) -> Config:
+    return read(file=None, environ={}, flags={"data": folder, "markets": market})
+
+
+def _address(config: Config) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{config.port}"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def _log(config: Config) -> None:
+    """Write what happens to stderr: for people on a terminal, as JSON for machines."""
+    is_terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[config.log_level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")
