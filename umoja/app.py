@@ -25,7 +25,8 @@ from umoja.config import Config
 from umoja.console.sandbox import Sandbox
 from umoja.console.site import console
 from umoja.faults import Fault, Unavailable
-from umoja.ledger.sqlite import JournalDamaged, SqliteLedger
+from umoja.ledger.journal import JournalDamaged
+from umoja.ledger.sqlite import SqliteLedger
 from umoja.markets import packs
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts

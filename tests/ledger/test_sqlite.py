@@ -10,7 +10,8 @@ from umoja.clock import ManualClock
 from umoja.faults import Unavailable
 from umoja.ledger.books import audit
 from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
-from umoja.ledger.sqlite import Fenced, JournalDamaged, SqliteLedger
+from umoja.ledger.journal import Fenced, JournalDamaged
+from umoja.ledger.sqlite import SqliteLedger
 
 TRUST = Account(1, "KES", Guard.DEBIT, Shelf.TRUST)
 WALLET = Account(2, "KES", Guard.CREDIT, Shelf.EMONEY)
@@ -84,13 +85,13 @@ def test_a_second_writer_fences_off_the_first(tmp_path):
 def test_a_failed_commit_leaves_memory_and_journal_in_step(tmp_path):
     ledger = open_ledger(tmp_path)
     issue(ledger, "a.0")
-    ledger._store.execute("PRAGMA query_only = ON")
+    ledger._shelf._writer.execute("PRAGMA query_only = ON")
 
     with pytest.raises(Unavailable):
         issue(ledger, "b.0")
 
     assert ledger.state.net(2) == 100
-    ledger._store.execute("PRAGMA query_only = OFF")
+    ledger._shelf._writer.execute("PRAGMA query_only = OFF")
     assert issue(ledger, "b.0") == [Verdict.DONE]
     assert ledger.state.net(2) == 200
     assert audit(ledger.rows(), claimed=ledger.state).breaches == ()

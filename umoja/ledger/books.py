@@ -64,6 +64,11 @@ def audit(
         verdict = state.apply(Bundle(row.id, row.at, row.transfers, row.opens, row.story))
         if verdict is not Verdict.DONE:
             breaches.append(f"journal line {row.sequence} ({row.id}) breaks a rule: {verdict.name}")
+        elif row.transfers:
+            lead = row.transfers[0]
+            before = state.touch(lead.source, row.sequence), state.touch(lead.target, row.sequence)
+            if before != (row.source_before, row.target_before):
+                breaches.append(f"journal line {row.sequence} does not follow on the lines before it")
         if expected % 1000 == 0:
             step(expected)
     if claimed is not None:

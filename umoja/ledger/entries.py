@@ -21,7 +21,7 @@ class Shelf(Enum):
     ACCRUAL = 2  # owed but not yet money: commission earned against commission spent
 
 
-class Account(msgspec.Struct, frozen=True, array_like=True):
+class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An account of one currency. `id` is any whole number below 2**63 and means nothing here."""
 
     id: int
@@ -37,7 +37,7 @@ class Kind(Enum):
     VOID = 3  # let the hold go
 
 
-class Transfer(msgspec.Struct, frozen=True, array_like=True):
+class Transfer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Move `minor` units from `source` (debited) to `target` (credited).
 
     COMMIT and VOID name the hold; their accounts must be the hold's, a VOID's amount is not read.
@@ -52,7 +52,7 @@ class Transfer(msgspec.Struct, frozen=True, array_like=True):
     expires_at: int = 0
 
 
-class Bundle(msgspec.Struct, frozen=True, array_like=True):
+class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Transfers that are done all or none, once for ever by `id`, and the story they belong to.
 
     Ids of one thread are `thread.0`, `thread.1`, …; a bundle without transfers only tells.
@@ -104,7 +104,11 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the journal: bundle `id` was the `sequence`-th to be done."""
+    """One line of the journal: bundle `id` was the `sequence`-th to be done.
+
+    `source_before` and `target_before` are the lines before this one whose leading transfer has
+    this line's leading source and target (0: none), so that a statement needs no index.
+    """
 
     sequence: int
     id: str
@@ -112,3 +116,5 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     transfers: tuple[Transfer, ...]
     opens: tuple[Account, ...]
     story: bytes
+    source_before: int = 0
+    target_before: int = 0

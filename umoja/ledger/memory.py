@@ -1,31 +1,17 @@
-"""The reference engine: the same promises in plain memory. For tests and simulated days."""
+"""The reference engine: the same promises in plain memory, plainly. For tests and simulated days."""
 
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from umoja.ledger.entries import Bundle, Row, Verdict
 from umoja.ledger.rules import State, Undo
 
 
-class Journal(Protocol):
-    """What a batch needs of the engine it belongs to."""
+class MemoryBatch:
+    """A Batch of the reference engine."""
 
-    state: State
-
-    @property
-    def head(self) -> int: ...
-    def row(self, bundle_id: str) -> Row | None: ...
-    def append(self, rows: list[Row]) -> None:
-        """Keep the rows durably and move `head`; see Batch.commit for what is raised."""
-        ...
-
-
-class JournalBatch:
-    """The Batch of every engine that keeps its own journal."""
-
-    def __init__(self, ledger: Journal) -> None:
+    def __init__(self, ledger: "MemoryLedger") -> None:
         self._ledger = ledger
         self._undo: Undo = []
         self._rows: dict[str, Row] = {}
@@ -33,10 +19,11 @@ class JournalBatch:
     def post(self, bundle: Bundle) -> Verdict:
         before = self._rows.get(bundle.id) or self._ledger.row(bundle.id)
         if before is not None:
-            return Verdict.DONE if same(before, bundle) else Verdict.ID_DIFFERS
+            is_same = (before.transfers, before.opens) == (bundle.transfers, bundle.opens)
+            return Verdict.DONE if is_same else Verdict.ID_DIFFERS
         verdict = self._ledger.state.apply(bundle, self._undo)
         if verdict is Verdict.DONE:
-            self._rows[bundle.id] = as_row(bundle, self.next_sequence)
+            self._rows[bundle.id] = self._row(bundle)
         return verdict
 
     @property
@@ -44,17 +31,33 @@ class JournalBatch:
         return self._ledger.head + len(self._rows) + 1
 
     def commit(self) -> None:
-        if self._rows:
-            self._ledger.append(list(self._rows.values()))
+        self._ledger.append(list(self._rows.values()))
         self._rows.clear()
         self._undo.clear()
 
     def abandon(self) -> None:
         """Take back what was not committed."""
-        for step in reversed(self._undo):
-            step()
-        self._undo.clear()
+        self._ledger.state.take_back(self._undo)
         self._rows.clear()
+
+    def _row(self, bundle: Bundle) -> Row:
+        lead = bundle.transfers[0] if bundle.transfers else None
+        return Row(
+            sequence=self.next_sequence,
+            id=bundle.id,
+            at=bundle.at,
+            transfers=bundle.transfers,
+            opens=bundle.opens,
+            story=bundle.story,
+            source_before=self._line_before(lead.source) if lead else 0,
+            target_before=self._line_before(lead.target) if lead else 0,
+        )
+
+    def _line_before(self, account: int) -> int:
+        for row in reversed(self._rows.values()):
+            if account in led(row):
+                return row.sequence
+        return max(self._ledger.touched.get(account, [0]))
 
 
 class MemoryLedger:
@@ -62,16 +65,15 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.state = State()
+        self.touched: dict[int, list[int]] = {}
         self._journal: list[Row] = []
         self._places: dict[str, int] = {}
-        self._touched: dict[int, list[int]] = {}
-        self._companion = b""
         self._lock = threading.RLock()
 
     @contextmanager
-    def batch(self) -> Iterator[JournalBatch]:
+    def batch(self) -> Iterator[MemoryBatch]:
         with self._lock:
-            batch = JournalBatch(self)
+            batch = MemoryBatch(self)
             try:
                 yield batch
             finally:
@@ -88,8 +90,9 @@ class MemoryLedger:
         for row in rows:
             self._places[row.id] = len(self._journal)
             self._journal.append(row)
-            for account in touched(row):
-                self._touched.setdefault(account, []).append(row.sequence)
+            for account in led(row):
+                self.touched.setdefault(account, []).append(row.sequence)
+                self.state.touch(account, row.sequence)
 
     def row(self, bundle_id: str) -> Row | None:
         place = self._places.get(bundle_id)
@@ -110,7 +113,7 @@ class MemoryLedger:
             yield self._journal[place]
 
     def touching(self, account: int, *, before: int = 0, limit: int = 50) -> list[Row]:
-        sequences = self._touched.get(account, [])
+        sequences = self.touched.get(account, [])
         newest = [s for s in reversed(sequences) if not before or s < before][:limit]
         return [self._journal[sequence - 1] for sequence in newest]
 
@@ -119,7 +122,7 @@ class MemoryLedger:
         return len(self._journal)
 
     def save(self, companion: bytes = b"") -> None:
-        self._companion = companion
+        """Keep nothing: there is no next start."""
 
     def saved(self) -> tuple[int, bytes]:
         return 0, b""
@@ -128,22 +131,6 @@ class MemoryLedger:
         """Nothing is open."""
 
 
-def as_row(bundle: Bundle, sequence: int) -> Row:
-    return Row(
-        sequence=sequence,
-        id=bundle.id,
-        at=bundle.at,
-        transfers=bundle.transfers,
-        opens=bundle.opens,
-        story=bundle.story,
-    )
-
-
-def same(row: Row, bundle: Bundle) -> bool:
-    """Tell whether a bundle repeats a line: the same money moves; time and story may differ."""
-    return row.transfers == bundle.transfers and row.opens == bundle.opens
-
-
-def touched(bundle: Bundle | Row) -> set[int]:
-    """Return the accounts whose statement shows this bundle: those of its leading transfer."""
-    return {bundle.transfers[0].source, bundle.transfers[0].target} if bundle.transfers else set()
+def led(row: Row) -> tuple[int, ...]:
+    """Return the accounts whose statement shows this line: those of its leading transfer."""
+    return (row.transfers[0].source, row.transfers[0].target) if row.transfers else ()

@@ -4,9 +4,10 @@ The state is the fold of the journal: the same bundles in the same order give th
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 
 from umoja.ledger.entries import (
     Account,
@@ -18,10 +19,12 @@ from umoja.ledger.entries import (
     Transfer,
     Verdict,
 )
+from umoja.ledger.slots import Slots
 
 HOLDS_ENDED_KEPT = 100_000  # names of ended holds remembered; an older one reads HOLD_UNKNOWN
-
-Undo = list[Callable[[], None]]
+_POST, _HOLD, _COMMIT = Kind.POST, Kind.HOLD, Kind.COMMIT
+_DONE = Verdict.DONE
+_CREDIT, _DEBIT = Guard.CREDIT.value, Guard.DEBIT.value
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
@@ -34,27 +37,76 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     expires_at: int
 
 
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
-    """The whole state as bytes: for checkpoints, and to compare two states bit for bit."""
+class Form(msgspec.Struct, frozen=True, array_like=True):
+    """What accounts of one kind have in common: an account is its number and its form."""
 
-    accounts: list[Account]
+    currency: str
+    guard: Guard
+    shelf: Shelf
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """The whole state as bytes, accounts in order of their numbers.
+
+    For checkpoints, and to compare two states bit for bit.
+    """
+
+    forms: list[Form]
+    ids: bytes
+    account_forms: bytes
     debits: bytes
     credits: bytes
     held: bytes
+    last: bytes
     holds: list[Hold]
     ended: list[str]
 
 
+class _Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A step that can be taken back: money moved between two slots."""
+
+    source: int
+    target: int
+    minor: int
+
+
+class _Opened(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    number: int
+
+
+class _Reserved(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    hold: Hold
+    slot: int
+
+
+class _Ended(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    hold: Hold
+    slot: int
+    forgotten: str
+
+
+Step = _Posted | _Opened | _Reserved | _Ended
+Undo = list[Step]
+"""What was done, in order, so that `State.take_back` can undo it."""
+
+
 class State:
-    """Balances in compact arrays, holds by name. Only `apply` changes it."""
+    """Balances in compact arrays, holds by name. Only `apply`, `touch` and `take_back` change it.
+
+    An account takes some fifty bytes, and a hundred more while it is in use.
+    """
 
     def __init__(self) -> None:
-        self._slots: dict[int, int] = {}
-        self._accounts: list[Account] = []
+        self._slots = Slots()
         self._debits = array("q")
         self._credits = array("q")
         self._held = array("q")
-        self._guards = bytearray()
+        self._last = array("q")  # the newest journal line whose leading transfer has the account
+        self._account_forms = bytearray()
+        self._forms: list[Form] = []
+        self._form_places: dict[Form, int] = {}
+        self._guards: list[int] = []  # by form
+        self._pools: list[tuple[str, bool]] = []  # by form: money moves within a pool only
         self._holds: dict[str, Hold] = {}
         self._ended: dict[str, None] = {}
 
@@ -63,7 +115,7 @@ class State:
     def balance(self, account: int) -> Balance:
         """Return an account's balance; one never opened has nothing."""
         slot = self._slots.get(account)
-        if slot is None:
+        if slot < 0:
             return Balance(debits=0, credits=0, held=0)
         return Balance(
             debits=self._debits[slot], credits=self._credits[slot], held=self._held[slot]
@@ -72,16 +124,21 @@ class State:
     def available(self, account: int) -> int:
         """Return what may leave the account now, in minor units."""
         slot = self._slots.get(account)
-        if slot is None:
+        if slot < 0:
             return 0
         return self._credits[slot] - self._debits[slot] - self._held[slot]
 
     def net(self, account: int) -> int:
         slot = self._slots.get(account)
-        return 0 if slot is None else self._credits[slot] - self._debits[slot]
+        return 0 if slot < 0 else self._credits[slot] - self._debits[slot]
 
     def has(self, account: int) -> bool:
-        return account in self._slots
+        return self._slots.get(account) >= 0
+
+    def last(self, account: int) -> int:
+        """Return the sequence of the newest line whose leading transfer has the account; 0: none."""
+        slot = self._slots.get(account)
+        return 0 if slot < 0 else self._last[slot]
 
     def hold(self, name: str) -> Hold | None:
         return self._holds.get(name)
@@ -96,11 +153,22 @@ class State:
                     break
         return due
 
-    def accounts(self) -> list[tuple[Account, Balance]]:
-        return [(account, self.balance(account.id)) for account in self._accounts]
+    def accounts(self) -> Iterator[tuple[Account, Balance]]:
+        """Yield every account with its balance, in the order of opening."""
+        for slot, number in enumerate(self._slots.numbers()):
+            form = self._forms[self._account_forms[slot]]
+            yield (
+                Account(number, form.currency, form.guard, form.shelf),
+                Balance(
+                    debits=self._debits[slot], credits=self._credits[slot], held=self._held[slot]
+                ),
+            )
 
     def holds(self) -> list[Hold]:
         return list(self._holds.values())
+
+    def __len__(self) -> int:
+        return len(self._debits)
 
     # Changing
 
@@ -112,105 +180,159 @@ class State:
         steps: Undo = []
         for account in bundle.opens:
             verdict = self._open(account, steps)
-            if verdict is not Verdict.DONE:
-                _take_back(steps)
+            if verdict is not _DONE:
+                self.take_back(steps)
                 return verdict
+        at = bundle.at
+        get = self._slots.get
+        debits, credits_, held = self._debits, self._credits, self._held
+        forms, pools, guards = self._account_forms, self._pools, self._guards
         for transfer in bundle.transfers:
-            verdict = self._move(transfer, bundle.at, steps)
-            if verdict is not Verdict.DONE:
-                _take_back(steps)
+            minor = transfer.minor
+            source, target = get(transfer.source), get(transfer.target)
+            if transfer.kind is not _POST or source < 0 or target < 0:
+                verdict = self._move(transfer, source, target, at, steps)
+                if verdict is _DONE:
+                    continue
+                self.take_back(steps)
+                return verdict
+            giver, taker = forms[source], forms[target]
+            # The usual transfer, all in one place because it is by far the most frequent one:
+            # `_judge` says why not where any of this does not hold.
+            if (
+                minor > 0
+                and source != target
+                and (giver == taker or pools[giver] == pools[taker])
+                and (
+                    guards[giver] != _CREDIT
+                    or credits_[source] - debits[source] - held[source] >= minor
+                )
+                and guards[taker] != _DEBIT
+            ):
+                debits[source] += minor
+                credits_[target] += minor
+                steps.append(_Posted(source, target, minor))
+                continue
+            verdict = self._move(transfer, source, target, at, steps)
+            if verdict is not _DONE:
+                self.take_back(steps)
                 return verdict
         if undo is not None:
             undo.extend(steps)
-        return Verdict.DONE
+        return _DONE
+
+    def touch(self, account: int, sequence: int) -> int:
+        """Note that line `sequence` has the account in its lead; return the line before it."""
+        slot = self._slots.get(account)
+        before = self._last[slot]
+        self._last[slot] = sequence
+        return before
+
+    def take_back(self, undo: Undo) -> None:
+        """Undo steps, the newest first, and empty the list."""
+        for step in reversed(undo):
+            match step:
+                case _Posted():
+                    self._debits[step.source] -= step.minor
+                    self._credits[step.target] -= step.minor
+                case _Opened():
+                    self._close(step.number)
+                case _Reserved():
+                    del self._holds[step.hold.name]
+                    self._held[step.slot] -= step.hold.minor
+                case _Ended():
+                    self._resume(step)
+        undo.clear()
 
     def _open(self, account: Account, steps: Undo) -> Verdict:
+        form = Form(account.currency, account.guard, account.shelf)
         slot = self._slots.get(account.id)
-        if slot is not None:
-            return Verdict.DONE if self._accounts[slot] == account else Verdict.ACCOUNT_DIFFERS
-        self._slots[account.id] = len(self._accounts)
-        self._accounts.append(account)
+        if slot >= 0:
+            same = self._forms[self._account_forms[slot]] == form
+            return _DONE if same else Verdict.ACCOUNT_DIFFERS
+        self._slots.add(account.id)
         self._debits.append(0)
         self._credits.append(0)
         self._held.append(0)
-        self._guards.append(account.guard.value)
+        self._last.append(0)
+        self._account_forms.append(self._form_place(form))
+        steps.append(_Opened(account.id))
+        return _DONE
 
-        def close() -> None:
-            del self._slots[account.id]
-            self._accounts.pop()
-            self._debits.pop()
-            self._credits.pop()
-            self._held.pop()
-            self._guards.pop()
+    def _close(self, number: int) -> None:
+        self._slots.remove_last(number)
+        self._debits.pop()
+        self._credits.pop()
+        self._held.pop()
+        self._last.pop()
+        self._account_forms.pop()
 
-        steps.append(close)
-        return Verdict.DONE
+    def _form_place(self, form: Form) -> int:
+        place = self._form_places.get(form)
+        if place is None:
+            place = len(self._forms)
+            assert place < 256, "a market has few kinds of accounts"
+            self._form_places[form] = place
+            self._forms.append(form)
+            self._guards.append(form.guard.value)
+            self._pools.append((form.currency, form.shelf is Shelf.ACCRUAL))
+        return place
 
-    def _move(self, transfer: Transfer, at: int, steps: Undo) -> Verdict:
-        source = self._slots.get(transfer.source)
-        target = self._slots.get(transfer.target)
-        if source is None or target is None:
+    def _move(
+        self, transfer: Transfer, source: int, target: int, at: int, steps: Undo
+    ) -> Verdict:
+        if source < 0 or target < 0:
             return Verdict.ACCOUNT_UNKNOWN
         if source == target:
             return Verdict.SAME_ACCOUNT
-        match transfer.kind:
-            case Kind.POST:
-                verdict = self._judge(transfer, source, target)
-                if verdict is Verdict.DONE:
-                    self._post(source, target, transfer.minor, steps)
-                return verdict
-            case Kind.HOLD:
-                return self._reserve(transfer, source, target, steps)
-            case Kind.COMMIT | Kind.VOID:
-                return self._end(transfer, source, target, at, steps)
+        if transfer.kind is _POST:
+            verdict = self._judge(transfer.minor, source, target)
+            if verdict is _DONE:
+                self._post(source, target, transfer.minor, steps)
+            return verdict
+        if transfer.kind is _HOLD:
+            return self._reserve(transfer, source, target, steps)
+        return self._end(transfer, source, target, at, steps)
 
-    def _judge(self, transfer: Transfer, source: int, target: int) -> Verdict:
-        if transfer.minor <= 0:
+    def _judge(self, minor: int, source: int, target: int) -> Verdict:
+        if minor <= 0:
             return Verdict.AMOUNT_NOT_POSITIVE
-        giver, taker = self._accounts[source], self._accounts[target]
-        if giver.currency != taker.currency:
+        giver, taker = self._account_forms[source], self._account_forms[target]
+        if self._pools[giver][0] != self._pools[taker][0]:
             return Verdict.CURRENCY_DIFFERS
-        if (giver.shelf is Shelf.ACCRUAL) != (taker.shelf is Shelf.ACCRUAL):
+        if self._pools[giver][1] != self._pools[taker][1]:
             return Verdict.SHELF_DIFFERS
         free = self._credits[source] - self._debits[source] - self._held[source]
-        if self._guards[source] == Guard.CREDIT.value and free < transfer.minor:
+        if self._guards[giver] == _CREDIT and free < minor:
             return Verdict.NOT_ENOUGH
-        if self._guards[target] == Guard.DEBIT.value:
-            room = self._debits[target] - self._credits[target]
-            if room < transfer.minor:
-                return Verdict.OVER_CREDITED
-        return Verdict.DONE
+        if self._guards[taker] == _DEBIT and self._room(target) < minor:
+            return Verdict.OVER_CREDITED
+        return _DONE
+
+    def _room(self, slot: int) -> int:
+        """Return how much may still be credited to an account that others owe."""
+        return self._debits[slot] - self._credits[slot]
 
     def _post(self, source: int, target: int, minor: int, steps: Undo) -> None:
         self._debits[source] += minor
         self._credits[target] += minor
-
-        def unpost() -> None:
-            self._debits[source] -= minor
-            self._credits[target] -= minor
-
-        steps.append(unpost)
+        steps.append(_Posted(source, target, minor))
 
     def _reserve(self, transfer: Transfer, source: int, target: int, steps: Undo) -> Verdict:
         if not transfer.hold:
             return Verdict.HOLD_UNKNOWN
         if transfer.hold in self._holds or transfer.hold in self._ended:
             return Verdict.HOLD_TAKEN
-        verdict = self._judge(transfer, source, target)
-        if verdict is not Verdict.DONE:
+        verdict = self._judge(transfer.minor, source, target)
+        if verdict is not _DONE:
             return verdict
-        minor = transfer.minor
-        self._holds[transfer.hold] = Hold(
-            transfer.hold, transfer.source, transfer.target, minor, transfer.expires_at
+        hold = Hold(
+            transfer.hold, transfer.source, transfer.target, transfer.minor, transfer.expires_at
         )
-        self._held[source] += minor
-
-        def release() -> None:
-            del self._holds[transfer.hold]
-            self._held[source] -= minor
-
-        steps.append(release)
-        return Verdict.DONE
+        self._holds[hold.name] = hold
+        self._held[source] += hold.minor
+        steps.append(_Reserved(hold, source))
+        return _DONE
 
     def _end(self, transfer: Transfer, source: int, target: int, at: int, steps: Undo) -> Verdict:
         hold = self._holds.get(transfer.hold)
@@ -218,7 +340,7 @@ class State:
             return Verdict.HOLD_ENDED if transfer.hold in self._ended else Verdict.HOLD_UNKNOWN
         if (hold.source, hold.target) != (transfer.source, transfer.target):
             return Verdict.HOLD_DIFFERS
-        is_commit = transfer.kind is Kind.COMMIT
+        is_commit = transfer.kind is _COMMIT
         if is_commit:
             if transfer.minor <= 0:
                 return Verdict.AMOUNT_NOT_POSITIVE
@@ -226,59 +348,111 @@ class State:
                 return Verdict.HOLD_DIFFERS
             if hold.expires_at and hold.expires_at <= at:
                 return Verdict.HOLD_EXPIRED
-            if self._guards[target] == Guard.DEBIT.value:
-                room = self._debits[target] - self._credits[target]
-                if room < transfer.minor:
-                    return Verdict.OVER_CREDITED
+            is_guarded = self._guards[self._account_forms[target]] == _DEBIT
+            if is_guarded and self._room(target) < transfer.minor:
+                return Verdict.OVER_CREDITED
         del self._holds[hold.name]
         self._held[source] -= hold.minor
         self._ended[hold.name] = None
-        forgotten = None
+        forgotten = ""
         if len(self._ended) > HOLDS_ENDED_KEPT:
             forgotten = next(iter(self._ended))
             del self._ended[forgotten]
-
-        def resume() -> None:
-            self._holds[hold.name] = hold
-            self._held[source] += hold.minor
-            del self._ended[hold.name]
-            if forgotten is not None:  # back to the front, so that the order of forgetting holds
-                rest = list(self._ended)
-                self._ended.clear()
-                self._ended.update(dict.fromkeys([forgotten, *rest]))
-
-        steps.append(resume)
+        steps.append(_Ended(hold, source, forgotten))
         if is_commit:
             self._post(source, target, transfer.minor, steps)
-        return Verdict.DONE
+        return _DONE
+
+    def _resume(self, step: _Ended) -> None:
+        self._holds[step.hold.name] = step.hold
+        self._held[step.slot] += step.hold.minor
+        del self._ended[step.hold.name]
+        if step.forgotten:  # back to the front, so that the order of forgetting holds
+            rest = list(self._ended)
+            self._ended = dict.fromkeys([step.forgotten, *rest])
 
     # Keeping
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(
-            list(self._accounts),
-            self._debits.tobytes(),
-            self._credits.tobytes(),
-            self._held.tobytes(),
-            list(self._holds.values()),
+        """Return a copy of the state that later changes do not touch; quick, see `Taken.sorted`."""
+        return self.taken().sorted()
+
+    def taken(self) -> "Taken":
+        """Copy the state as fast as memory is copied, to be put in order elsewhere."""
+        return Taken(
+            list(self._forms),
+            self._slots.copy(),
+            bytes(self._account_forms),
+            array("q", self._debits),
+            array("q", self._credits),
+            array("q", self._held),
+            array("q", self._last),
+            sorted(self._holds.values(), key=lambda hold: hold.name),
             list(self._ended),
         )
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "State":
         state = cls()
-        state._accounts = list(snapshot.accounts)
-        state._slots = {account.id: slot for slot, account in enumerate(snapshot.accounts)}
+        for form in snapshot.forms:
+            state._form_place(form)
+        state._slots = Slots.of_sorted(snapshot.ids)
+        state._account_forms = bytearray(snapshot.account_forms)
         state._debits.frombytes(snapshot.debits)
         state._credits.frombytes(snapshot.credits)
         state._held.frombytes(snapshot.held)
-        state._guards = bytearray(account.guard.value for account in snapshot.accounts)
+        state._last.frombytes(snapshot.last)
         state._holds = {hold.name: hold for hold in snapshot.holds}
         state._ended = dict.fromkeys(snapshot.ended)
         return state
 
 
-def _take_back(steps: Undo) -> None:
-    for step in reversed(steps):
-        step()
-    steps.clear()
+class Taken:
+    """A copy of a state, not yet in order: what a checkpoint is made of, beside the writer."""
+
+    def __init__(
+        self,
+        forms: list[Form],
+        ids: "array[int]",
+        account_forms: bytes,
+        debits: "array[int]",
+        credits_: "array[int]",
+        held: "array[int]",
+        last: "array[int]",
+        holds: list[Hold],
+        ended: list[str],
+    ) -> None:
+        self._forms = forms
+        self._ids = ids
+        self._account_forms = account_forms
+        self._columns = (debits, credits_, held, last)
+        self._holds = holds
+        self._ended = ended
+
+    def sorted(self) -> Snapshot:
+        """Return the snapshot, accounts by number and forms by name: one state, one sequence of bytes."""
+        ids = np.frombuffer(self._ids, dtype=np.int64)
+        order = np.argsort(ids, kind="stable")
+        places = sorted(
+            range(len(self._forms)),
+            key=lambda place: (
+                self._forms[place].currency,
+                self._forms[place].guard.value,
+                self._forms[place].shelf.value,
+            ),
+        )
+        renamed = np.zeros(256, dtype=np.uint8)
+        for new, old in enumerate(places):
+            renamed[old] = new
+        forms = renamed[np.frombuffer(self._account_forms, dtype=np.uint8)]
+        columns = [
+            np.frombuffer(column, dtype=np.int64)[order].tobytes() for column in self._columns
+        ]
+        return Snapshot(
+            [self._forms[place] for place in places],
+            ids[order].tobytes(),
+            forms[order].tobytes(),
+            *columns,
+            self._holds,
+            self._ended,
+        )

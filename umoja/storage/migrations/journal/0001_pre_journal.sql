@@ -1,17 +1,16 @@
 -- The journal of one market's money: one wide row for each bundle, never changed, never removed.
--- transfers and opens are msgpack; the story is the owner's. source and target are the accounts
--- of the leading transfer, so that a statement reads newest first along one index.
+-- moves are msgpack (transfers and opened accounts); the story is the owner's. source_before and
+-- target_before are the lines before this one whose leading transfer has the same accounts: a
+-- statement walks along them. Ids have no index: where an id stands is folded into memory.
 CREATE TABLE journal (
   sequence INTEGER PRIMARY KEY,
-  id TEXT NOT NULL UNIQUE,
+  id TEXT NOT NULL,
   at INTEGER NOT NULL,
-  source INTEGER NOT NULL,
-  target INTEGER NOT NULL,
+  source_before INTEGER NOT NULL,
+  target_before INTEGER NOT NULL,
   moves BLOB NOT NULL,
   story BLOB NOT NULL
 ) STRICT;
-CREATE INDEX journal_source ON journal (source) WHERE source <> 0;
-CREATE INDEX journal_target ON journal (target) WHERE target <> 0;
 
 -- The newest checkpoint: state and companion as of `sequence`. The journal stays the truth.
 CREATE TABLE checkpoint (
@@ -19,6 +18,16 @@ CREATE TABLE checkpoint (
   sequence INTEGER NOT NULL,
   state BLOB NOT NULL,
   companion BLOB NOT NULL,
+  sha256 BLOB NOT NULL
+) STRICT;
+
+-- Where the ids of the lines from first to last stand: digests in order, and lines counted from
+-- first. Folded from the journal, kept so that a start need not read it all.
+CREATE TABLE keys (
+  first INTEGER PRIMARY KEY,
+  last INTEGER NOT NULL,
+  digests BLOB NOT NULL,
+  lines BLOB NOT NULL,
   sha256 BLOB NOT NULL
 ) STRICT;
 
