@@ -50,13 +50,16 @@ def receipt(*, market: str, sequence: int) -> ReceiptNumber:
     place = (ord(market[0]) - 65) * 26 + (ord(market[1]) - 65)
     assert 0 <= place < _MARKETS, "a market code is A-Z"
     value = ((place * _SPAN + sequence) * _STEP + _SHIFT) % _RECEIPTS
-    letters = []
-    for _ in range(10):
-        value, digit = divmod(value, 36)
-        letters.append(_RECEIPT[digit])
-    return ReceiptNumber("".join(letters))
+    value, first = divmod(value, 1296)
+    value, second = divmod(value, 1296)
+    value, third = divmod(value, 1296)
+    last, fourth = divmod(value, 1296)
+    return ReceiptNumber(
+        _PAIRS[first] + _PAIRS[second] + _PAIRS[third] + _PAIRS[fourth] + _PAIRS[last]
+    )
 
 
+_PAIRS = [_RECEIPT[pair % 36] + _RECEIPT[pair // 36] for pair in range(1296)]
 _BACK = pow(_STEP, -1, _RECEIPTS)
 _VALUES = {letter: value for value, letter in enumerate(_RECEIPT)}
 

@@ -10,6 +10,7 @@ from tests.stage import Stage, raised
 from umoja.clock import ManualClock
 from umoja.faults import Busy
 from umoja.ids import receipt_place
+from umoja.markets.market import Service
 from umoja.parties.party import SYSTEM
 from umoja.payments import desk as desk_module
 from umoja.payments.order import Confirm, Consent, Decline, Lapse, Reverse, Settle, State
@@ -139,14 +140,14 @@ def test_airtime_is_held_and_paid_when_the_partner_is_done(ke, pair):
 def test_refused_airtime_gives_all_back_and_the_limits_too(ke, pair):
     payer, _ = pair
     before = ke.has(payer, "wallet")
-    usage = ke.desk._usage.get(payer.id)
+    usage = ke.desk.used(payer.id, Service.SEND_ON_NET)
     order = ke.pay("airtime", payer.id, SYSTEM, 50_00, reference=payer.phone)
     failed = ke.desk.submit_now(
         [Settle(order=order.id, is_done=False, decline=Decline.PARTNER_REFUSED)]
     )[0]
     assert (failed.state, failed.decline) == (State.FAILED, Decline.PARTNER_REFUSED)
     assert ke.has(payer, "wallet") == before
-    assert ke.desk._usage[payer.id].day_value == (usage.day_value if usage else 0)
+    assert ke.desk.used(payer.id, Service.SEND_ON_NET).day_value == usage.day_value
     assert ke.breaches() == ()
 
 
@@ -167,7 +168,7 @@ def test_a_reversal_with_consent_restores_every_balance(ke, pair):
     assert ke.has(payer, "wallet") == 10_000_00
     assert (ke.has(payee, "wallet"), ke.held(payee, "wallet")) == (0, 0)
     assert (ke.operator("fees"), ke.operator("taxes")) == (0, 0)
-    assert ke.desk._usage[payer.id].day_value == 0
+    assert ke.desk.used(payer.id, Service.SEND_ON_NET).day_value == 0
     assert ke.breaches() == ()
 
 
@@ -271,11 +272,12 @@ def test_a_second_start_goes_on_where_the_first_one_was(tmp_path: Path, has_chec
         stage.desk.save()
     stage.pay("send_money", payer.id, payee.id, 500_00, key="after")
     balances = stage.wallets.balances(payer), stage.wallets.balances(payee)
-    usage = stage.desk._usage
+    usage = stage.desk.used(payer.id, Service.SEND_ON_NET)
+    assert usage.day_value == 1_550_00
     stage.close()
     again = raised("KE", tmp_path, engine="sqlite", clock=ManualClock(stage.clock.now()))
     assert (again.wallets.balances(payer), again.wallets.balances(payee)) == balances
-    assert again.desk._usage == usage
+    assert again.desk.used(payer.id, Service.SEND_ON_NET) == usage
     assert [order.id for order in again.desk.waiting()] == [held.id]
     assert again.desk.find(sent.id) == sent
     repeat = again.pay("send_money", payer.id, payee.id, 500_00, key="after")

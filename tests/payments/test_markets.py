@@ -7,6 +7,7 @@ import pytest
 
 from tests.stage import Stage
 from umoja.clock import ManualClock
+from umoja.markets.market import Service
 from umoja.payments.order import Consent, Decline, Quote, Reverse
 
 
@@ -138,7 +139,7 @@ def test_two_currencies_are_kept_apart_and_count_in_one_limit(raise_stage):
     # 20,000 francs are 7.20 dollars at 2,778: rounded up to the cent.
     francs = cd.pay("send_money", payer.id, payee.id, 20_000_00, currency="CDF")
     assert (francs.price.fee, taxes(francs)) == (150_00, {"cd.vat": 2_069})
-    assert cd.desk._usage[payer.id].day_value == 60_00 + 7_20
+    assert cd.desk.used(payer.id, Service.SEND_ON_NET).day_value == 60_00 + 7_20
     # 91,000 francs would be 32.76 dollars: together 99.96; 92,000 would pass the 100 a day.
     over = cd.pay("send_money", payer.id, payee.id, 92_000_00, currency="CDF")
     assert over.decline is Decline.LIMIT_DAILY

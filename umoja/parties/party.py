@@ -9,6 +9,8 @@ FIRST = 1000  # the first number given to anybody
 
 
 class Role(Enum):
+    __hash__ = object.__hash__
+
     CUSTOMER = "customer"
     DEALER = "dealer"  # an agent head office
     AGENT = "agent"  # an outlet, with float
@@ -18,6 +20,8 @@ class Role(Enum):
 
 
 class Status(Enum):
+    __hash__ = object.__hash__
+
     ACTIVE = "active"
     SUSPENDED = "suspended"  # by staff
     CLOSED = "closed"

@@ -10,6 +10,12 @@ from umoja.parties.party import SYSTEM
 class Purse(Enum):
     """What a party keeps apart. The first four belong to anybody, the rest to the operator."""
 
+    __hash__ = object.__hash__
+
+    def __init__(self, place: int) -> None:
+        self.tail = place << 3
+        """The purse's part of an account number."""
+
     WALLET = 1  # a customer's money
     FLOAT = 2  # an agent's e-money to serve customers with
     TILL = 3  # an organisation's receipts
@@ -41,7 +47,7 @@ class Accounts:
         self._codes = [currency.code for currency in market.currencies]
 
     def number(self, party: int, purse: Purse, currency: str) -> int:
-        return party << 8 | purse.value << 3 | self._slots[currency]
+        return party << 8 | purse.tail | self._slots[currency]
 
     def system(self, purse: Purse, currency: str) -> int:
         return self.number(SYSTEM, purse, currency)

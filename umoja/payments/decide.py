@@ -3,7 +3,6 @@
 What only the ledger knows (is there enough?) is asked last, when the legs are posted.
 """
 
-from dataclasses import dataclass
 from datetime import date
 
 import msgspec
@@ -15,6 +14,7 @@ from umoja.payments.catalogue import PRODUCTS
 from umoja.payments.limits import (
     Entry,
     Usage,
+    added,
     in_first_currency,
     may_pay,
     may_receive,
@@ -22,7 +22,7 @@ from umoja.payments.limits import (
     used_in,
 )
 from umoja.payments.order import Ask, Decline, Order, Price
-from umoja.payments.pricing import Item, price
+from umoja.payments.pricing import NO_PRICE, Item, price
 from umoja.payments.product import Deal, Product
 
 AMOUNT_MAX = 10**15  # minor units: far above any market's ceiling, far below 64 bits
@@ -31,8 +31,7 @@ REFERENCE_MAX = 40
 OPERATOR = Party(id=SYSTEM, role=Role.OPERATOR, name="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that was gathered for one order before it is decided."""
 
     market: Market
@@ -46,29 +45,22 @@ class Facts:
     is_sim_fresh: bool = False  # the payer's SIM was swapped a short while ago
 
 
-def decided(order: Order, facts: Facts) -> Order:
-    """Return the order priced, or with the reason why it is refused."""
+def decided(order: Order, facts: Facts) -> tuple[Price, Decline | None]:
+    """Return what the order costs, and the reason where it is refused."""
     product = PRODUCTS.get(order.product)
     if product is None:
-        return refused(order, Decline.PRODUCT_UNKNOWN)
+        return NO_PRICE, Decline.PRODUCT_UNKNOWN
     if facts.stopped is not None:
-        return refused(order, Decline.PRODUCT_STOPPED)
+        return NO_PRICE, Decline.PRODUCT_STOPPED
     decline = _form(order, product, facts) or _parties(product, facts)
     if decline is not None:
-        return refused(order, decline)
+        return NO_PRICE, decline
     assert facts.payer is not None, "a payer was found"
     assert facts.payee is not None, "a payee was found"
     priced = price(facts.market, _item(order, product, facts))
     if isinstance(priced, Decline):
-        return refused(order, priced)
-    order = msgspec.structs.replace(order, price=priced)
-    decline = _within_limits(order, product, facts, facts.payer, facts.payee)
-    return refused(order, decline) if decline else order
-
-
-def refused(order: Order, decline: Decline) -> Order:
-    """Return the order with its reason; the desk gives it its state."""
-    return msgspec.structs.replace(order, decline=decline)
+        return NO_PRICE, priced
+    return priced, _within_limits(order, product, facts, facts.payer, facts.payee)
 
 
 def entry(market: Market, order: Order, *, day: date) -> Entry:
@@ -89,7 +81,9 @@ def deal(order: Order, accounts: Accounts, dealer: Party | None) -> Deal:
     return Deal(order=order, accounts=accounts, dealer=dealer.id if dealer else 0)
 
 
-def order_of(ask: Ask, *, order_id: str, market: str, fingerprint: str, now: int) -> Order:
+def order_of(
+    ask: Ask, *, order_id: str, market: str, fingerprint: str, now: int, payer_mark: int = 0
+) -> Order:
     """Return the order that an ask begins, not yet decided."""
     return Order(
         id=order_id,
@@ -104,8 +98,9 @@ def order_of(ask: Ask, *, order_id: str, market: str, fingerprint: str, now: int
         amount=ask.amount,
         currency=ask.currency,
         reference=ask.reference,
-        price=Price(),
+        price=NO_PRICE,
         asked_at=now,
+        payer_mark=payer_mark,
     )
 
 
@@ -154,7 +149,7 @@ def _item(order: Order, product: Product, facts: Facts) -> Item:
         day=facts.day,
         plan=organisation.plan,
         category=organisation.category,
-        used=used_in(facts.usage, service=product.service, day=facts.day),
+        used=used_in(facts.usage, day=facts.day),
         earns_commission=bool(product.earns),
         has_dealer=facts.dealer is not None,
         is_priced=Role.CUSTOMER in product.payers | product.payees,
@@ -167,22 +162,22 @@ def _within_limits(
     """Judge the payer's and the receiver's ceilings, which count in the market's first currency."""
     market = facts.market
     first = market.currencies[0].code
+    value = in_first_currency(market, order.amount, order.currency)
     is_exempt = market.is_limit_exempt(product.service) or payee.category in market.limit_exempt
     if payer.role is Role.CUSTOMER and not is_exempt:
         ceiling = market.ceiling(tier=payer.tier, currency=first, day=facts.day)
         if ceiling is None:
             return Decline.PAYER_BARRED
-        one_more = entry(market, order, day=facts.day)
-        decline = may_pay(ceiling, facts.usage, one_more)
+        after = added(facts.usage, Entry(day=facts.day, value=value, service=product.service))
+        decline = may_pay(ceiling, after, value=value)
         nested = market.service_ceilings.get((first, product.service.value))
         if decline is None and nested is not None:
-            decline = may_use(nested, facts.usage, one_more)
+            decline = may_use(nested, after, value=value)
         if decline is not None:
             return decline
     if payee.role is Role.CUSTOMER:
         ceiling = market.ceiling(tier=payee.tier, currency=first, day=facts.day)
         if ceiling is None:
             return Decline.PAYEE_BARRED
-        value = in_first_currency(market, order.amount, order.currency)
         return may_receive(ceiling, value=value, balance=facts.payee_balance)
     return None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from umoja.faults import Busy
 from umoja.ids import receipt, receipt_place
 from umoja.ledger.entries import Bundle, Kind, Transfer, Verdict
 from umoja.ledger.ledger import Batch, Ledger
-from umoja.markets.market import Market
+from umoja.markets.market import Market, Service
 from umoja.parties.directory import Directory
 from umoja.parties.party import SYSTEM, Party, Role
 from umoja.payments.accounts import Accounts, Purse
@@ -49,7 +49,7 @@ from umoja.payments.lifecycle import (
     Step,
     may_follow,
 )
-from umoja.payments.limits import Usage, added, in_first_currency, taken_back
+from umoja.payments.limits import Usage, added, counted, in_first_currency, taken_back
 from umoja.payments.order import (
     OURS,
     Ask,
@@ -58,12 +58,14 @@ from umoja.payments.order import (
     Decline,
     Lapse,
     Order,
+    Price,
     Quote,
     Request,
     Reverse,
     Settle,
     State,
 )
+from umoja.payments.usage import Counters, Packed
 from umoja.signals import OrderSeen, Outcome, Signals
 from umoja.switches import Switches
 
@@ -71,6 +73,8 @@ QUEUE_MAX = 20_000
 BATCH_MAX = 1_000
 GATHER_FOR = timedelta(milliseconds=1)
 SIM_LOCK = timedelta(hours=24)
+MARKS_MAX = 100_000
+_MICROSECOND = timedelta(microseconds=1)
 
 Listener = Callable[[Order], None]
 
@@ -86,11 +90,21 @@ V = TypeVar("V")
 class Companion(msgspec.Struct, array_like=True):
     """What the desk adds to a checkpoint: usage by party, and the orders that wait."""
 
-    usage: dict[int, Usage]
+    usage: Packed
     waiting: dict[str, Order]
 
 
 _decode_companion = msgspec.msgpack.Decoder(Companion).decode
+
+_BOOKED, _SETTLED = Step.BOOKED.value, Step.SETTLED.value
+_CHANGES_USAGE = COUNTS | UNCOUNTS
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """The time of one batch: all its orders are decided at the same one."""
+
+    now: int  # microseconds since 1970 UTC
+    day: date  # of the market
 
 
 @dataclass(slots=True)
@@ -131,11 +145,19 @@ class Desk:
         self._wake: asyncio.Event | None = None
         self._is_closing = False
         self._staged: dict[str, Order] = {}  # orders of the batch that is being decided
+        self._marks: dict[int, int] = {}
+        self._counters = Counters(counted(market))
+        self._waiting: dict[str, Order] = {}
+        self._day = (0, 0, date.min)  # from, until (microseconds), and which day that is
+        self._moment = self._moment_now()
         after, companion = ledger.saved()
-        kept = _decode_companion(companion) if companion else Companion({}, {})
-        self._usage: dict[int, Usage] = kept.usage
-        self._waiting: dict[str, Order] = kept.waiting
-        for row in ledger.rows(after=after if companion else 0):
+        kept = _decode_companion(companion) if companion else None
+        # Where the pack counts other services than before, all is counted anew.
+        if kept is not None and self._counters.unpack(kept.usage):
+            self._waiting = kept.waiting
+        else:
+            after = 0
+        for row in ledger.rows(after=after):
             if row.story:
                 self._apply(_decode(row.story), [])
         self._staged.clear()
@@ -189,16 +211,14 @@ class Desk:
             currency=currency,
             reference=reference,
         )
-        order = decided(
-            order_of(ask, order_id="", market=self.market.code, fingerprint="", now=0),
-            self._gather(ask),
-        )
-        if order.decline is not None:
-            return order.decline
+        order = order_of(ask, order_id="", market=self.market.code, fingerprint="", now=0)
+        price, decline = decided(order, self._gather(ask, self._moment_now()))
+        if decline is not None:
+            return decline
         source = self._accounts.number(payer, PRODUCTS[product].payer_purse, currency)
         if (
             PRODUCTS[product].payer_purse is not Purse.TRUST
-            and self._ledger.state.available(source) < order.total
+            and self._ledger.state.available(source) < amount + price.charge
         ):
             return self._short(order)
         party = self._party(payee)
@@ -206,7 +226,7 @@ class Desk:
             product=product,
             amount=amount,
             currency=currency,
-            price=order.price,
+            price=price,
             payee=payee,
             payee_name=party.name if party else "",
         )
@@ -219,10 +239,9 @@ class Desk:
             market=self.market.code,
             fingerprint="",
             now=to_micros(self._clock.now()),
+            payer_mark=self._mark(ask.payer),
         )
-        refused = self._declined(
-            _replaced(order, decline=decline, payer_mark=self._mark(ask.payer))
-        )
+        refused = self._declined(order, decline, now=order.asked_at)
         self._tell(refused, latency_ms=0)
         return refused
 
@@ -230,8 +249,8 @@ class Desk:
 
     def order_id(self, client: str, key: str) -> str:
         """Return the id of the order that a client's key stands for."""
-        digest = hashlib.sha256(f"{self.market.code}|{client}|{key}".encode()).digest()
-        return digest[:16].hex()
+        words = f"{self.market.code}|{client}|{key}".encode()
+        return hashlib.blake2b(words, digest_size=16).hexdigest()
 
     def find(self, order_id: str) -> Order | None:
         """Return an order as it stands now."""
@@ -305,7 +324,7 @@ class Desk:
     def save(self) -> None:
         """Write a checkpoint, so that the next start has little to fold."""
         with self._lock:
-            self._ledger.save(_encode(Companion(self._usage, self._waiting)))
+            self._ledger.save(_encode(Companion(self._counters.packed(), self._waiting)))
 
     # The worker
 
@@ -356,6 +375,7 @@ class Desk:
     def _answer(self, asked: list[tuple[Request, float]]) -> list[Order]:
         """Decide and commit one batch; then tell the listeners."""
         with self._lock:
+            self._moment = self._moment_now()
             undo: list[Callable[[], None]] = []
             answers: list[tuple[Order, bool]] = []
             try:
@@ -399,24 +419,35 @@ class Desk:
 
     def _begin(self, ask: Ask, batch: Batch, undo: list[Callable[[], None]]) -> tuple[Order, bool]:
         order_id = self.order_id(ask.client, ask.key)
-        fingerprint = hashlib.sha256(_encode(ask)).hexdigest()[:32]
-        known = self._staged.get(order_id) or self.find(order_id)
-        now = to_micros(self._clock.now())
-        fresh = order_of(
-            ask, order_id=order_id, market=self.market.code, fingerprint=fingerprint, now=now
+        fingerprint = hashlib.blake2b(_encode(ask), digest_size=16).hexdigest()
+        known = self._standing(order_id)
+        moment = self._moment
+        order = order_of(
+            ask,
+            order_id=order_id,
+            market=self.market.code,
+            fingerprint=fingerprint,
+            now=moment.now,
+            payer_mark=self._mark(ask.payer),
         )
         if known is not None:
             if hmac.compare_digest(known.fingerprint, fingerprint):
                 return known, False
-            return _replaced(fresh, state=State.DECLINED, decline=Decline.KEY_REUSED), False
-        order = _replaced(decided(fresh, self._gather(ask)), payer_mark=self._mark(ask.payer))
-        if order.decline is not None:
-            return self._keep(self._declined(order), (), batch, undo), True
+            return _replaced(order, state=State.DECLINED, decline=Decline.KEY_REUSED), False
+        price, decline = decided(order, self._gather(ask, moment))
+        if decline is not None:
+            refused = self._declined(_replaced(order, price=price), decline, now=moment.now)
+            return self._keep(None, refused, (), batch, undo), True
         if not ask.is_confirmed:
-            until = to_micros(self._clock.now() + AWAITING_FOR)
-            awaiting = _replaced(order, step=Step.ASKED.value, state=State.AWAITING, until=until)
-            return self._keep(awaiting, (), batch, undo), True
-        return self._book(order, batch, undo), True
+            awaiting = _replaced(
+                order,
+                price=price,
+                step=Step.ASKED.value,
+                state=State.AWAITING,
+                until=moment.now + AWAITING_FOR // _MICROSECOND,
+            )
+            return self._keep(None, awaiting, (), batch, undo), True
+        return self._book(None, order, price, batch, undo), True
 
     def _confirm(
         self, request: Confirm, batch: Batch, undo: list[Callable[[], None]]
@@ -426,67 +457,57 @@ class Desk:
             return self._unknown(request.order), False
         if order.state is not State.AWAITING:
             return order, False  # already confirmed, cancelled or lapsed: the same answer again
-        now = to_micros(self._clock.now())
+        standing = order
         order = _replaced(order, events=order.events + 1)
-        if order.until <= now:
-            expired = _replaced(
-                order,
-                step=Step.CANCELLED.value,
-                state=State.CANCELLED,
-                decline=Decline.ORDER_EXPIRED,
-                done_at=now,
-                until=0,
-            )
-            return self._keep(expired, (), batch, undo), True
+        if order.until <= self._moment.now:
+            expired = self._cancelled(order, Decline.ORDER_EXPIRED)
+            return self._keep(standing, expired, (), batch, undo), True
         if not request.says_yes:
-            cancelled = _replaced(
-                order,
-                step=Step.CANCELLED.value,
-                state=State.CANCELLED,
-                decline=Decline.ORDER_CANCELLED,
-                done_at=now,
-                until=0,
-            )
-            return self._keep(cancelled, (), batch, undo), True
+            cancelled = self._cancelled(order, Decline.ORDER_CANCELLED)
+            return self._keep(standing, cancelled, (), batch, undo), True
         # Limits, switches and parties may have changed since it was asked; the price that the
         # payer has seen stands.
-        again = decided(order, self._gather(_as_ask(order)))
-        if again.decline is not None:
-            return self._keep(self._declined(again), (), batch, undo), True
-        return self._book(_replaced(order, until=0), batch, undo), True
+        _, decline = decided(order, self._gather(_as_ask(order), self._moment))
+        if decline is not None:
+            refused = self._declined(order, decline, now=self._moment.now)
+            return self._keep(standing, refused, (), batch, undo), True
+        return self._book(standing, order, order.price, batch, undo), True
 
-    def _book(self, order: Order, batch: Batch, undo: list[Callable[[], None]]) -> Order:
+    def _book(
+        self,
+        standing: Order | None,
+        order: Order,
+        price: Price,
+        batch: Batch,
+        undo: list[Callable[[], None]],
+    ) -> Order:
         """Post the order's legs, or hold them for a partner; short of money it is declined."""
         product = PRODUCTS[order.product]
-        agent = {"payer": order.payer, "payee": order.payee}.get(product.earns, 0)
-        legs = product.legs(deal(order, self._accounts, self._dealer_of(self._party(agent))))
-        now = to_micros(self._clock.now())
+        order = _replaced(
+            order, price=price, until=0, step=_BOOKED, booked_at=self._moment.now
+        )
+        dealer = None
+        if product.earns:
+            agent = order.payer if product.earns == "payer" else order.payee
+            dealer = self._dealer_of(self._party(agent))
+        legs = product.legs(deal(order, self._accounts, dealer))
         if product.asks_partner:
             hold = f"{order.id}.h"
             transfers = tuple(
                 Transfer(Kind.HOLD, leg.source, leg.target, leg.minor, f"{hold}{number}")
                 for number, leg in enumerate(legs)
             )
-            done = _replaced(
-                order,
-                step=Step.BOOKED.value,
-                state=State.HELD,
-                legs=legs,
-                hold=hold,
-                booked_at=now,
-            )
+            done = _replaced(order, state=State.HELD, legs=legs, hold=hold)
         else:
-            transfers = tuple(Transfer(Kind.POST, g.source, g.target, g.minor) for g in legs)
+            transfers = tuple([Transfer(Kind.POST, g.source, g.target, g.minor) for g in legs])
             done = _replaced(
                 order,
-                step=Step.BOOKED.value,
                 state=State.COMPLETED,
                 legs=legs,
-                booked_at=now,
-                done_at=now,
+                done_at=self._moment.now,
                 receipt=self._receipt(batch),
             )
-        return self._keep(done, transfers, batch, undo)
+        return self._keep(standing, done, transfers, batch, undo)
 
     def _settle(
         self, request: Settle, batch: Batch, undo: list[Callable[[], None]]
@@ -507,10 +528,10 @@ class Desk:
             state=State.COMPLETED if request.is_done else State.FAILED,
             decline=None if request.is_done else request.decline or Decline.PARTNER_REFUSED,
             events=order.events + 1,
-            done_at=to_micros(self._clock.now()),
+            done_at=self._moment.now,
             receipt=self._receipt(batch) if request.is_done else "",
         )
-        return self._keep(settled, transfers, batch, undo), True
+        return self._keep(order, settled, transfers, batch, undo), True
 
     def _reverse(
         self, request: Reverse, batch: Batch, undo: list[Callable[[], None]]
@@ -532,7 +553,7 @@ class Desk:
             state=State.REVERSAL_ASKED,
             hold=hold,
             events=order.events + 1,
-            until=to_micros(self._clock.now() + REVERSAL_ANSWER_FOR),
+            until=self._moment.now + REVERSAL_ANSWER_FOR // _MICROSECOND,
         )
         transfer = Transfer(Kind.HOLD, lead.target, lead.source, lead.minor, hold)
         verdict = batch.post(self._bundle(asked, (transfer,)))
@@ -546,7 +567,7 @@ class Desk:
         if order.state is not State.COMPLETED or not PRODUCTS[order.product].is_reversible:
             return Decline.NOT_REVERSIBLE
         hours = self.market.reversal_window_h or REVERSAL_WINDOW_H
-        if self._clock.now() > from_micros(order.done_at) + timedelta(hours=hours):
+        if self._moment.now > order.done_at + timedelta(hours=hours) // _MICROSECOND:
             return Decline.TOO_LATE
         return None
 
@@ -576,7 +597,7 @@ class Desk:
             events=order.events + 1,
             until=0,
         )
-        return self._keep(reversed_, transfers, batch, undo)
+        return self._keep(order, reversed_, transfers, batch, undo)
 
     def _let_go(self, order: Order, batch: Batch, undo: list[Callable[[], None]]) -> Order:
         lead = order.legs[0]
@@ -589,7 +610,7 @@ class Desk:
             until=0,
             hold="",
         )
-        return self._keep(kept, (transfer,), batch, undo)
+        return self._keep(order, kept, (transfer,), batch, undo)
 
     def _lapse(
         self, request: Lapse, batch: Batch, undo: list[Callable[[], None]]
@@ -597,43 +618,55 @@ class Desk:
         order = self._standing(request.order)
         if order is None:
             return self._unknown(request.order), False
-        now = to_micros(self._clock.now())
-        if not order.until or order.until > now:
+        if not order.until or order.until > self._moment.now:
             return order, False
         if order.state is State.REVERSAL_ASKED:
             return self._let_go(order, batch, undo), True
         if order.state is State.AWAITING:
-            expired = _replaced(
-                order,
-                step=Step.CANCELLED.value,
-                state=State.CANCELLED,
-                decline=Decline.ORDER_EXPIRED,
-                events=order.events + 1,
-                done_at=now,
-                until=0,
-            )
-            return self._keep(expired, (), batch, undo), True
+            lapsed = _replaced(order, events=order.events + 1)
+            expired = self._cancelled(lapsed, Decline.ORDER_EXPIRED)
+            return self._keep(order, expired, (), batch, undo), True
         return order, False
 
     # Gathering
 
-    def _gather(self, ask: Ask) -> Facts:
+    def _moment_now(self) -> Moment:
+        now = to_micros(self._clock.now())
+        return Moment(now, self._day_of(now))
+
+    def _day_of(self, micros: int) -> date:
+        """Return the market's day of a moment; the one asked for last is at hand."""
+        start, end, day = self._day
+        if not start <= micros < end:
+            zone = self.market.zone
+            day = from_micros(micros).astimezone(zone).date()
+            start = to_micros(datetime.combine(day, time(), zone))
+            end = to_micros(datetime.combine(day + timedelta(days=1), time(), zone))
+            self._day = (start, end, day)
+        return day
+
+    def _gather(self, ask: Ask, moment: Moment) -> Facts:
         payer, payee = self._party(ask.payer), self._party(ask.payee)
         product = PRODUCTS.get(ask.product)
-        agent = payee if product and product.earns == "payee" else payer
-        now = self._clock.now()
+        dealer = None
+        if product is not None and product.earns:
+            dealer = self._dealer_of(payee if product.earns == "payee" else payer)
         swapped_at = payer.sim_swapped_at if payer else 0
         return Facts(
             market=self.market,
-            day=self.market.business_day(now),
+            day=moment.day,
             payer=payer,
             payee=payee,
-            dealer=self._dealer_of(agent),
-            usage=self._usage.get(ask.payer) or Usage(),
+            dealer=dealer,
+            usage=self._counters.get(ask.payer, product.service) if product and payer else Usage(),
             payee_balance=self._wealth(payee) if payee else 0,
             stopped=self._switches.reason_stopped(market=self.market.code, product=ask.product),
-            is_sim_fresh=bool(swapped_at) and now < from_micros(swapped_at) + SIM_LOCK,
+            is_sim_fresh=bool(swapped_at) and moment.now < swapped_at + SIM_LOCK // _MICROSECOND,
         )
+
+    def used(self, party: int, service: Service) -> Usage:
+        """Return what a party has used of its limits, and of one service."""
+        return self._counters.get(party, service)
 
     def _party(self, party_id: int) -> Party | None:
         return OPERATOR if party_id == SYSTEM else self._directory.get(party_id)
@@ -659,59 +692,74 @@ class Desk:
 
     def _keep(
         self,
+        before: Order | None,
         order: Order,
         transfers: tuple[Transfer, ...],
         batch: Batch,
         undo: list[Callable[[], None]],
     ) -> Order:
         """Post the order's next journal line; short of money, keep it as declined instead."""
-        before = self._standing(order.id)
         if before is not None and before.state is not order.state:
             assert may_follow(before.state, order.state), f"{order.state} after {before.state}"
         verdict = batch.post(self._bundle(order, transfers))
-        if verdict is Verdict.NOT_ENOUGH and order.step == Step.BOOKED.value:
+        if verdict is Verdict.NOT_ENOUGH and order.step == _BOOKED:
             short = _replaced(order, legs=(), receipt="", hold="", until=0, booked_at=0)
-            order = self._declined(_replaced(short, decline=self._short(order)))
+            order = self._declined(short, self._short(order), now=self._moment.now)
             verdict = batch.post(self._bundle(order, ()))
         assert verdict is Verdict.DONE, f"order {order.id} was refused: {verdict.name}"
         self._apply(order, undo)
         return order
 
     def _bundle(self, order: Order, transfers: tuple[Transfer, ...]) -> Bundle:
-        numbers = dict.fromkeys(n for t in transfers for n in (t.source, t.target))
-        opens = tuple(
-            self._accounts.account(number)
-            for number in numbers
-            if not self._ledger.state.has(number)
-        )
+        has = self._ledger.state.has
+        new = [
+            number
+            for transfer in transfers
+            for number in (transfer.source, transfer.target)
+            if not has(number)
+        ]
+        opens = tuple(map(self._accounts.account, dict.fromkeys(new))) if new else ()
         return Bundle(
-            f"{order.id}.{order.events - 1}",
-            to_micros(self._clock.now()),
-            transfers,
-            opens,
-            _encode(order),
+            f"{order.id}.{order.events - 1}", self._moment.now, transfers, opens, _encode(order)
         )
 
     def _apply(self, order: Order, undo: list[Callable[[], None]]) -> None:
         """Fold one journal line into what the desk remembers; the same for new and old lines."""
-        _put(self._waiting, order.id, order if order.state in WAITING else None, undo)
-        _put(self._staged, order.id, order, undo)
-        if order.step in COUNTS | UNCOUNTS and counts_for_usage(order):
-            usage = self._usage.get(order.payer) or Usage()
-            day = self.market.business_day(from_micros(order.booked_at))
+        if order.state in WAITING:
+            _put(self._waiting, order.id, order, undo)
+        elif order.id in self._waiting:
+            _put(self._waiting, order.id, None, undo)
+        self._staged[order.id] = order  # emptied after each batch, whatever became of it
+        if order.step in _CHANGES_USAGE and counts_for_usage(order):
+            payer, service = order.payer, PRODUCTS[order.product].service
+            usage = self._counters.get(payer, service)
             change = added if order.step in COUNTS else taken_back
-            _put(self._usage, order.payer, change(usage, entry(self.market, order, day=day)), undo)
+            day = self._day_of(order.booked_at)
+            put = self._counters.put
+            put(payer, service, change(usage, entry(self.market, order, day=day)))
+            undo.append(lambda: put(payer, service, usage))
 
     def _standing(self, order_id: str) -> Order | None:
         return self._staged.get(order_id) or self.find(order_id)
 
-    def _declined(self, order: Order) -> Order:
+    def _declined(self, order: Order, decline: Decline, *, now: int) -> Order:
         return _replaced(
             order,
             step=Step.DECLINED.value,
             state=State.DECLINED,
+            decline=decline,
             until=0,
-            done_at=to_micros(self._clock.now()),
+            done_at=now,
+        )
+
+    def _cancelled(self, order: Order, decline: Decline) -> Order:
+        return _replaced(
+            order,
+            step=Step.CANCELLED.value,
+            state=State.CANCELLED,
+            decline=decline,
+            until=0,
+            done_at=self._moment.now,
         )
 
     def _short(self, order: Order) -> Decline:
@@ -735,8 +783,13 @@ class Desk:
         return receipt(market=self.market.code, sequence=batch.next_sequence)
 
     def _mark(self, party: int) -> int:
-        digest = hashlib.blake2b(str(party).encode(), key=self._mark_key[:64], digest_size=7)
-        return int.from_bytes(digest.digest())
+        known = self._marks.get(party)
+        if known is None:
+            digest = hashlib.blake2b(str(party).encode(), key=self._mark_key[:64], digest_size=7)
+            if len(self._marks) >= MARKS_MAX:
+                self._marks.clear()
+            known = self._marks[party] = int.from_bytes(digest.digest())
+        return known
 
     def _tell(self, order: Order, *, latency_ms: float) -> None:
         """Signal an attempt that ended or began to wait for a partner."""

@@ -4,7 +4,6 @@ All sums are minor units of the market's first currency: where a market has seve
 brought to the first by its reference rate, because regulators set one ceiling for all wallets.
 """
 
-from dataclasses import dataclass
 from datetime import date
 
 import msgspec
@@ -14,7 +13,7 @@ from umoja.money import Rounding, divide
 from umoja.payments.order import Decline
 
 
-class Used(msgspec.Struct, array_like=True):
+class Used(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was used in one day and in one month of a service: payments and minor units."""
 
     day: int = 0
@@ -25,8 +24,14 @@ class Used(msgspec.Struct, array_like=True):
     month_value: int = 0
 
 
-class Usage(msgspec.Struct, array_like=True):
-    """What one party has used. Days are ordinals, months count from the year nought."""
+NOTHING_USED = Used()
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """What one party has used. Days are ordinals, months count from the year nought.
+
+    `used` is of the one service that is asked about, where the market counts it by itself.
+    """
 
     day: int = 0
     day_value: int = 0
@@ -36,11 +41,10 @@ class Usage(msgspec.Struct, array_like=True):
     month_value: int = 0
     year: int = 0
     year_value: int = 0
-    services: dict[str, Used] = {}
+    used: Used = NOTHING_USED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One payment as usage counts it; `value` in the market's first currency."""
 
     day: date
@@ -51,32 +55,39 @@ class Entry:
 PERSON_TO_PERSON = frozenset({Service.SEND_ON_NET, Service.SEND_OFF_NET, Service.SEND_UNREGISTERED})
 
 
+def counted(market: Market) -> frozenset[Service]:
+    """Return the services that the market's rows count by themselves: free ones, thresholds, ceilings."""
+    found = {tariff.service for tariff in market.tariffs if tariff.free or tariff.plan_quota}
+    for tax in market.taxes:
+        if tax.threshold is not None:
+            found |= tax.services or set(Service)
+    return frozenset(found | {Service(service) for _, service in market.service_ceilings})
+
+
 def added(usage: Usage, entry: Entry) -> Usage:
     """Return the usage with one more payment, older periods begun anew."""
-    day, month, year = entry.day.toordinal(), _month(entry.day), entry.day.year
-    same_day, same_month, same_year = usage.day == day, usage.month == month, usage.year == year
-    used = used_in(usage, service=entry.service, day=entry.day)
-    sent = entry.value if entry.service in PERSON_TO_PERSON else 0
+    day, value = entry.day.toordinal(), entry.value
+    month, year = _month(entry.day), entry.day.year
+    used = used_in(usage, day=entry.day)
+    is_today = usage.day == day
+    sent = value if entry.service in PERSON_TO_PERSON else 0
     return Usage(
-        day=day,
-        day_value=(usage.day_value if same_day else 0) + entry.value,
-        day_count=(usage.day_count if same_day else 0) + 1,
-        day_sent=(usage.day_sent if same_day else 0) + sent,
-        month=month,
-        month_value=(usage.month_value if same_month else 0) + entry.value,
-        year=year,
-        year_value=(usage.year_value if same_year else 0) + entry.value,
-        services={
-            **usage.services,
-            entry.service.value: Used(
-                day=day,
-                day_count=used.day_count + 1,
-                day_value=used.day_value + entry.value,
-                month=month,
-                month_count=used.month_count + 1,
-                month_value=used.month_value + entry.value,
-            ),
-        },
+        day,
+        usage.day_value + value if is_today else value,
+        usage.day_count + 1 if is_today else 1,
+        usage.day_sent + sent if is_today else sent,
+        month,
+        usage.month_value + value if usage.month == month else value,
+        year,
+        usage.year_value + value if usage.year == year else value,
+        Used(
+            day,
+            used.day_count + 1,
+            used.day_value + value,
+            month,
+            used.month_count + 1,
+            used.month_value + value,
+        ),
     )
 
 
@@ -85,45 +96,42 @@ def taken_back(usage: Usage, entry: Entry) -> Usage:
     day, month = entry.day.toordinal(), _month(entry.day)
     is_day, is_month = usage.day == day, usage.month == month
     sent = entry.value if entry.service in PERSON_TO_PERSON else 0
-    services = dict(usage.services)
-    used = services.get(entry.service.value)
-    if used is not None:
-        in_day, in_month = used.day == day, used.month == month
-        services[entry.service.value] = Used(
-            day=used.day,
-            day_count=used.day_count - in_day,
-            day_value=used.day_value - entry.value * in_day,
-            month=used.month,
-            month_count=used.month_count - in_month,
-            month_value=used.month_value - entry.value * in_month,
-        )
+    used = usage.used
+    in_day, in_month = used.day == day, used.month == month
     return Usage(
-        day=usage.day,
-        day_value=usage.day_value - entry.value * is_day,
-        day_count=usage.day_count - is_day,
-        day_sent=usage.day_sent - sent * is_day,
-        month=usage.month,
-        month_value=usage.month_value - entry.value * is_month,
-        year=usage.year,
-        year_value=usage.year_value - entry.value * (usage.year == entry.day.year),
-        services=services,
+        usage.day,
+        usage.day_value - entry.value * is_day,
+        usage.day_count - is_day,
+        usage.day_sent - sent * is_day,
+        usage.month,
+        usage.month_value - entry.value * is_month,
+        usage.year,
+        usage.year_value - entry.value * (usage.year == entry.day.year),
+        Used(
+            used.day,
+            used.day_count - in_day,
+            used.day_value - entry.value * in_day,
+            used.month,
+            used.month_count - in_month,
+            used.month_value - entry.value * in_month,
+        ),
     )
 
 
-def used_in(usage: Usage, *, service: Service, day: date) -> Used:
-    """Return what was used of a service in the day and month of `day`."""
-    used = usage.services.get(service.value)
-    if used is None:
-        return Used()
+def used_in(usage: Usage, *, day: date) -> Used:
+    """Return what was used of the service in the day and month of `day`."""
+    used = usage.used
+    if not used.month:
+        return NOTHING_USED
     today, month = day.toordinal(), _month(day)
     is_today, is_month = used.day == today, used.month == month
     return Used(
-        day=today,
-        day_count=used.day_count if is_today else 0,
-        day_value=used.day_value if is_today else 0,
-        month=month,
-        month_count=used.month_count if is_month else 0,
-        month_value=used.month_value if is_month else 0,
+        today,
+        used.day_count if is_today else 0,
+        used.day_value if is_today else 0,
+        month,
+        used.month_count if is_month else 0,
+        used.month_value if is_month else 0,
     )
 
 
@@ -144,10 +152,9 @@ def above_threshold(used: Used, threshold: Quota, *, value: int) -> int:
     return min(value, max(0, spent + value - (threshold.value or 0)))
 
 
-def may_pay(ceiling: Ceiling, usage: Usage, entry: Entry) -> Decline | None:
-    """Return why one more payment does not fit the payer's tier, or None."""
-    after = added(usage, entry)
-    if _over(entry.value, ceiling.per_transaction):
+def may_pay(ceiling: Ceiling, after: Usage, *, value: int) -> Decline | None:
+    """Return why a payment of `value`, which leaves the usage `after`, does not fit the payer's tier."""
+    if _over(value, ceiling.per_transaction):
         return Decline.AMOUNT_TOO_LARGE
     if _over(after.day_value, ceiling.daily) or _over(after.day_sent, ceiling.send_daily):
         return Decline.LIMIT_DAILY
@@ -160,10 +167,10 @@ def may_pay(ceiling: Ceiling, usage: Usage, entry: Entry) -> Decline | None:
     return None
 
 
-def may_use(ceiling: Ceiling, usage: Usage, entry: Entry) -> Decline | None:
-    """Return why one more payment does not fit what its service alone may do, or None."""
-    used = used_in(added(usage, entry), service=entry.service, day=entry.day)
-    if _over(entry.value, ceiling.per_transaction):
+def may_use(ceiling: Ceiling, after: Usage, *, value: int) -> Decline | None:
+    """Return why a payment, which leaves the usage `after`, does not fit what its service may do."""
+    used = after.used
+    if _over(value, ceiling.per_transaction):
         return Decline.AMOUNT_TOO_LARGE
     if _over(used.day_value, ceiling.daily):
         return Decline.LIMIT_DAILY

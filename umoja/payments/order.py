@@ -8,6 +8,8 @@ import msgspec
 class Decline(Enum):
     """Why an order was refused: returned, never raised. Names are stable; dialects translate."""
 
+    __hash__ = object.__hash__
+
     MALFORMED = "malformed"
     PRODUCT_UNKNOWN = "product_unknown"
     PRODUCT_STOPPED = "product_stopped"
@@ -52,6 +54,8 @@ OURS = frozenset({Decline.PRODUCT_STOPPED, Decline.PARTNER_FAILED, Decline.BOOKS
 
 class State(Enum):
     """Where an order stands. Which may follow which: see lifecycle."""
+
+    __hash__ = object.__hash__
 
     AWAITING = "awaiting_confirmation"
     HELD = "held"  # money is held; a partner is asked

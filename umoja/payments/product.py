@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from umoja.markets.market import Service
 from umoja.parties.party import Role
 from umoja.payments.accounts import Accounts, Purse
 from umoja.payments.order import Leg, Order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deal:
+class Deal(msgspec.Struct, frozen=True, kw_only=True):
     """An order that is about to be booked, with the account numbers of its market."""
 
     order: Order
@@ -51,6 +52,8 @@ class Product:
 def fee_legs(deal: Deal, payer_purse: Purse) -> tuple[Leg, ...]:
     """Return what the payer gives beyond the amount: fee less its taxes, and the taxes."""
     price = deal.order.price
+    if not price.fee and not price.taxes:
+        return ()
     payer = deal.payer(payer_purse)
     return _fee_and_taxes(
         deal,
