@@ -237,9 +237,8 @@ class Hall:
         """Tell the centre what only the books know, and let its detectors look."""
         for code, house in self.houses.items():
             pending, oldest_ms = house.recovery.pending()
-            wallets, desk = house.branch.wallets, house.branch.desk
-            with desk.quiet():
-                totals = wallets.totals()
+            desk = house.branch.desk
+            totals = house.branch.wallets.totals()
             self.centre.telemetry.gauge(
                 code,
                 pending=pending,

@@ -74,7 +74,7 @@ class LedgerLife(RuleBasedStateMachine):
     @rule(save=st.booleans())
     def stop_and_start(self, save):
         if save:
-            self.engine.save()
+            self.engine.save(self.engine.taken())
         self.engine.close()
         self.engine = self.opened()
 

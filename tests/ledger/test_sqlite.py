@@ -44,7 +44,7 @@ def test_state_is_the_same_after_a_stop_bit_for_bit(tmp_path):
 def test_a_checkpoint_and_its_tail_give_the_same_state_as_the_whole_journal(tmp_path):
     ledger = open_ledger(tmp_path)
     issue(ledger, "a.0")
-    ledger.save(b"companion")
+    ledger.save(ledger.taken(), b"companion")
     issue(ledger, "b.0", 11)
     before = msgspec.msgpack.encode(ledger.state.snapshot())
     ledger.close()
@@ -58,7 +58,7 @@ def test_a_checkpoint_and_its_tail_give_the_same_state_as_the_whole_journal(tmp_
 def test_a_damaged_checkpoint_is_passed_over_and_the_journal_read_instead(tmp_path):
     ledger = open_ledger(tmp_path)
     issue(ledger, "a.0")
-    ledger.save(b"companion")
+    ledger.save(ledger.taken(), b"companion")
     ledger.close()
     with sqlite3.connect(tmp_path / "journal.db") as store:
         store.execute("UPDATE checkpoint SET companion = x'00'")

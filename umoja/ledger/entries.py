@@ -22,12 +22,16 @@ class Shelf(Enum):
 
 
 class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An account of one currency. `id` is any whole number below 2**63 and means nothing here."""
+    """An account of one currency. `id` is any whole number below 2**63 and means nothing here.
+
+    `group` is a small number of the owner's choice: totals are kept of each group by itself.
+    """
 
     id: int
     currency: str
     guard: Guard
     shelf: Shelf
+    group: int = 0
 
 
 class Kind(Enum):

@@ -17,7 +17,7 @@ import msgspec
 from umoja.faults import OutcomeUnknown, Unavailable
 from umoja.ledger.entries import Account, Bundle, Row, Transfer, Verdict
 from umoja.ledger.keys import Column, Keys, digest_of
-from umoja.ledger.rules import Snapshot, State, Undo
+from umoja.ledger.rules import Snapshot, State, Taken, Undo
 
 PAGE = 5_000
 TOLD_EVERY = 10_000
@@ -280,22 +280,23 @@ class Journal:
 
     # Checkpoints
 
-    def save(self, companion: bytes = b"") -> None:
+    def taken(self) -> Taken:
         with self._lock:
             if self._is_unsure:
                 raise Unavailable("the journal's last commit is unclear: start again")
-            sequence = self._head
-            taken = self.state.taken()
-            columns = self._keys.settled.columns
+            return self.state.taken(self._head)
+
+    def save(self, taken: Taken, companion: bytes = b"") -> None:
         state = _encode_snapshot(taken.sorted())
+        settled = self._keys.settled.columns
         self._shelf.keep_checkpoint(
             Checkpoint(
-                sequence=sequence,
+                sequence=taken.sequence,
                 state=state,
                 companion=companion,
                 sha256=hashlib.sha256(state + companion).digest(),
             ),
-            columns,
+            [column for column in settled if column.last <= taken.sequence],
         )
 
     def saved(self) -> tuple[int, bytes]:

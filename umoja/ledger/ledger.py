@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from umoja.ledger.entries import Bundle, Row, Verdict
-from umoja.ledger.rules import State
+from umoja.ledger.rules import State, Taken
 
 
 class Batch(Protocol):
@@ -73,8 +73,15 @@ class Ledger(Protocol):
         """Return the sequence of the last line; the next one done gets this plus one."""
         ...
 
-    def save(self, companion: bytes = b"") -> None:
-        """Write a checkpoint: the state and a companion's bytes, both as of `head`."""
+    def taken(self) -> Taken:
+        """Copy the state between two batches, quickly. Raise Unavailable where it is unclear."""
+        ...
+
+    def save(self, taken: Taken, companion: bytes = b"") -> None:
+        """Write a checkpoint of a copy, with a companion's bytes of the same moment.
+
+        It may take long and may run beside the writer. Raise Unavailable.
+        """
         ...
 
     def saved(self) -> tuple[int, bytes]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from umoja.ledger.entries import Bundle, Row, Verdict
-from umoja.ledger.rules import State, Undo
+from umoja.ledger.rules import State, Taken, Undo
 
 
 class MemoryBatch:
@@ -121,7 +121,10 @@ class MemoryLedger:
     def head(self) -> int:
         return len(self._journal)
 
-    def save(self, companion: bytes = b"") -> None:
+    def taken(self) -> Taken:
+        return self.state.taken(self.head)
+
+    def save(self, taken: Taken, companion: bytes = b"") -> None:
         """Keep nothing: there is no next start."""
 
     def saved(self) -> tuple[int, bytes]:

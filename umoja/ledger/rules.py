@@ -43,6 +43,7 @@ class Form(msgspec.Struct, frozen=True, array_like=True):
     currency: str
     guard: Guard
     shelf: Shelf
+    group: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -107,6 +108,7 @@ class State:
         self._form_places: dict[Form, int] = {}
         self._guards: list[int] = []  # by form
         self._pools: list[tuple[str, bool]] = []  # by form: money moves within a pool only
+        self._nets: list[int] = []  # by form: credits less debits of all its accounts
         self._holds: dict[str, Hold] = {}
         self._ended: dict[str, None] = {}
 
@@ -158,7 +160,7 @@ class State:
         for slot, number in enumerate(self._slots.numbers()):
             form = self._forms[self._account_forms[slot]]
             yield (
-                Account(number, form.currency, form.guard, form.shelf),
+                Account(number, form.currency, form.guard, form.shelf, form.group),
                 Balance(
                     debits=self._debits[slot], credits=self._credits[slot], held=self._held[slot]
                 ),
@@ -166,6 +168,10 @@ class State:
 
     def holds(self) -> list[Hold]:
         return list(self._holds.values())
+
+    def totals(self) -> list[tuple[Form, int]]:
+        """Return credits less debits of all accounts of each form, without adding them up again."""
+        return list(zip(self._forms, self._nets, strict=True))
 
     def __len__(self) -> int:
         return len(self._debits)
@@ -187,6 +193,7 @@ class State:
         get = self._slots.get
         debits, credits_, held = self._debits, self._credits, self._held
         forms, pools, guards = self._account_forms, self._pools, self._guards
+        nets = self._nets
         for transfer in bundle.transfers:
             minor = transfer.minor
             source, target = get(transfer.source), get(transfer.target)
@@ -211,6 +218,8 @@ class State:
             ):
                 debits[source] += minor
                 credits_[target] += minor
+                nets[giver] -= minor
+                nets[taker] += minor
                 steps.append(_Posted(source, target, minor))
                 continue
             verdict = self._move(transfer, source, target, at, steps)
@@ -235,6 +244,8 @@ class State:
                 case _Posted():
                     self._debits[step.source] -= step.minor
                     self._credits[step.target] -= step.minor
+                    self._nets[self._account_forms[step.source]] += step.minor
+                    self._nets[self._account_forms[step.target]] -= step.minor
                 case _Opened():
                     self._close(step.number)
                 case _Reserved():
@@ -245,7 +256,7 @@ class State:
         undo.clear()
 
     def _open(self, account: Account, steps: Undo) -> Verdict:
-        form = Form(account.currency, account.guard, account.shelf)
+        form = Form(account.currency, account.guard, account.shelf, account.group)
         slot = self._slots.get(account.id)
         if slot >= 0:
             same = self._forms[self._account_forms[slot]] == form
@@ -276,6 +287,7 @@ class State:
             self._forms.append(form)
             self._guards.append(form.guard.value)
             self._pools.append((form.currency, form.shelf is Shelf.ACCRUAL))
+            self._nets.append(0)
         return place
 
     def _move(
@@ -316,6 +328,8 @@ class State:
     def _post(self, source: int, target: int, minor: int, steps: Undo) -> None:
         self._debits[source] += minor
         self._credits[target] += minor
+        self._nets[self._account_forms[source]] -= minor
+        self._nets[self._account_forms[target]] += minor
         steps.append(_Posted(source, target, minor))
 
     def _reserve(self, transfer: Transfer, source: int, target: int, steps: Undo) -> Verdict:
@@ -375,11 +389,12 @@ class State:
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the state that later changes do not touch; quick, see `Taken.sorted`."""
-        return self.taken().sorted()
+        return self.taken(0).sorted()
 
-    def taken(self) -> "Taken":
-        """Copy the state as fast as memory is copied, to be put in order elsewhere."""
+    def taken(self, sequence: int) -> "Taken":
+        """Copy the state after line `sequence` as fast as memory is copied, to be sorted elsewhere."""
         return Taken(
+            sequence,
             list(self._forms),
             self._slots.copy(),
             bytes(self._account_forms),
@@ -404,6 +419,12 @@ class State:
         state._last.frombytes(snapshot.last)
         state._holds = {hold.name: hold for hold in snapshot.holds}
         state._ended = dict.fromkeys(snapshot.ended)
+        if len(state):
+            moved = np.frombuffer(snapshot.credits, np.int64) - np.frombuffer(
+                snapshot.debits, np.int64
+            )
+            forms = np.frombuffer(snapshot.account_forms, np.uint8)
+            state._nets = [int(moved[forms == place].sum()) for place in range(len(state._forms))]
         return state
 
 
@@ -412,6 +433,7 @@ class Taken:
 
     def __init__(
         self,
+        sequence: int,
         forms: list[Form],
         ids: "array[int]",
         account_forms: bytes,
@@ -422,6 +444,7 @@ class Taken:
         holds: list[Hold],
         ended: list[str],
     ) -> None:
+        self.sequence = sequence
         self._forms = forms
         self._ids = ids
         self._account_forms = account_forms
@@ -439,6 +462,7 @@ class Taken:
                 self._forms[place].currency,
                 self._forms[place].guard.value,
                 self._forms[place].shelf.value,
+                self._forms[place].group,
             ),
         )
         renamed = np.zeros(256, dtype=np.uint8)

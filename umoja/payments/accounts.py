@@ -60,6 +60,7 @@ class Accounts:
             self._codes[number & 7],
             _GUARDS.get(purse, Guard.CREDIT),
             _SHELVES.get(purse, Shelf.EMONEY),
+            purse.value,
         )
 
     def currency(self, number: int) -> str:

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from umoja.clock import Clock, from_micros, to_micros
-from umoja.faults import Busy
+from umoja.faults import Busy, Fault
 from umoja.ids import receipt, receipt_place
 from umoja.ledger.entries import Bundle, Kind, Transfer, Verdict
 from umoja.ledger.ledger import Batch, Ledger
@@ -144,6 +144,7 @@ class Desk:
         self._executor: ThreadPoolExecutor | None = None
         self._wake: asyncio.Event | None = None
         self._is_closing = False
+        self._committer = 0  # the thread whose batch is being committed elsewhere
         self._staged: dict[str, Order] = {}  # orders of the batch that is being decided
         self._marks: dict[int, int] = {}
         self._counters = Counters(counted(market))
@@ -303,12 +304,6 @@ class Desk:
     def queued(self) -> int:
         return len(self._queue)
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Keep the desk between two batches, so that sums over many accounts are of one moment."""
-        with self._lock:
-            yield
-
     # Closing
 
     async def close(self) -> None:
@@ -322,15 +317,16 @@ class Desk:
         self.save()
 
     def save(self) -> None:
-        """Write a checkpoint, so that the next start has little to fold."""
+        """Write a checkpoint, so that the next start has little to fold. Not from the event loop."""
         with self._lock:
-            self._ledger.save(_encode(Companion(self._counters.packed(), self._waiting)))
+            kept = self._ledger.taken()
+            companion = Companion(self._counters.packed(), dict(self._waiting))
+        self._ledger.save(kept, _encode(companion))
 
     # The worker
 
     async def _work(self) -> None:
         assert self._wake is not None, "made with the worker"
-        loop = asyncio.get_running_loop()
         while True:
             if not self._queue:
                 if self._is_closing:
@@ -342,60 +338,89 @@ class Desk:
             if not errands:
                 continue
             try:
-                answers = await loop.run_in_executor(self._executor, self._answer_each, errands)
-            except BaseException as cause:
+                await self._answer_durably(errands)
+            except AssertionError:
+                # One request met a bug of ours: the others do not pay for it.
                 for errand in errands:
-                    if not errand.answer.done():
-                        errand.answer.set_exception(cause)
-                if not isinstance(cause, Exception):
-                    raise
-                continue
-            for errand, answer in zip(errands, answers, strict=True):
-                if errand.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    errand.answer.set_exception(answer)
-                else:
-                    errand.answer.set_result(answer)
+                    try:
+                        await self._answer_durably([errand])
+                    except AssertionError as cause:
+                        log.exception("payments.desk.bug", market=self.market.code)
+                        _fail([errand], cause)
 
-    def _answer_each(self, errands: list[_Errand]) -> list[Order | Exception]:
-        """Answer a batch. Where one request meets a bug of ours, the others do not pay for it."""
+    async def _answer_durably(self, errands: list[_Errand]) -> None:
+        """Decide a batch here and commit it in the desk's own thread; then answer everybody.
+
+        Deciding beside the event loop would only make both wait for each other: the interpreter
+        runs one of them at a time. The commit waits for a disk, so it goes to a thread.
+        Faults are given to whoever asked; only a bug of ours is raised, with nothing done.
+        """
+        if not self._lock.acquire(blocking=False):  # a checkpoint is being taken
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._lock.acquire)
         try:
-            return list(self._answer([(errand.request, errand.since_s) for errand in errands]))
-        except AssertionError:
-            answers: list[Order | Exception] = []
-            for errand in errands:
+            self._committer = threading.get_ident()
+            asked = [(errand.request, errand.since_s) for errand in errands]
+            with self._decided(asked) as (answers, batch):
+                assert self._executor is not None, "made with the worker"
+                committing = self._executor.submit(batch.commit)
                 try:
-                    answers += self._answer([(errand.request, errand.since_s)])
-                except Exception as cause:
-                    log.exception("payments.desk.bug", market=self.market.code)
-                    answers.append(cause)
-            return answers
+                    await asyncio.wrap_future(committing)
+                except asyncio.CancelledError:
+                    committing.result()  # what is on its way to the disk is waited for
+                    raise
+        except Fault as cause:
+            _fail(errands, cause)
+            return
+        except AssertionError:
+            raise
+        except BaseException as cause:
+            _fail(errands, cause)
+            raise
+        finally:
+            self._committer = 0
+            self._lock.release()
+        self._tell_all(answers, asked)
+        for errand, (order, _) in zip(errands, answers, strict=True):
+            if not errand.answer.done():
+                errand.answer.set_result(order)
 
     def _answer(self, asked: list[tuple[Request, float]]) -> list[Order]:
-        """Decide and commit one batch; then tell the listeners."""
-        with self._lock:
-            self._moment = self._moment_now()
-            undo: list[Callable[[], None]] = []
-            answers: list[tuple[Order, bool]] = []
-            try:
-                with self._ledger.batch() as batch:
-                    for request, _ in asked:
-                        answers.append(self._decide(request, batch, undo))
-                    batch.commit()
-            except BaseException:
-                for step in reversed(undo):
-                    step()
-                raise
-            finally:
-                self._staged.clear()
+        """Decide and commit one batch in this thread; then tell the listeners."""
+        assert self._committer != threading.get_ident(), "inside the event loop, await submit"
+        with self._lock, self._decided(asked) as (answers, batch):
+            batch.commit()
+        self._tell_all(answers, asked)
+        return [order for order, _ in answers]
+
+    @contextmanager
+    def _decided(
+        self, asked: list[tuple[Request, float]]
+    ) -> Iterator[tuple[list[tuple[Order, bool]], Batch]]:
+        """Decide a batch, to be committed inside; whatever is raised, nothing of it is left."""
+        self._moment = self._moment_now()
+        undo: list[Callable[[], None]] = []
+        answers: list[tuple[Order, bool]] = []
+        try:
+            with self._ledger.batch() as batch:
+                for request, _ in asked:
+                    answers.append(self._decide(request, batch, undo))
+                yield answers, batch
+        except BaseException:
+            for step in reversed(undo):
+                step()
+            raise
+        finally:
+            self._staged.clear()
+
+    def _tell_all(
+        self, answers: list[tuple[Order, bool]], asked: list[tuple[Request, float]]
+    ) -> None:
         ended = self._clock.ticks_s()
         for (order, is_new), (_, since_s) in zip(answers, asked, strict=True):
             if is_new:
                 self._tell(order, latency_ms=(ended - since_s) * 1000)
                 for listener in self._listeners:
                     listener(order)
-        return [order for order, _ in answers]
 
     # Deciding
 
@@ -812,6 +837,12 @@ class Desk:
                 was_pending=order.step in {Step.SETTLED.value, Step.FAILED.value},
             )
         )
+
+
+def _fail(errands: list[_Errand], cause: BaseException) -> None:
+    for errand in errands:
+        if not errand.answer.done():
+            errand.answer.set_exception(cause)
 
 
 def _outcome(order: Order) -> Outcome | None:

@@ -1,9 +1,11 @@
 """What a party has and what moved: balances and statements, read from the ledger."""
 
+from collections import Counter
+
 import msgspec
 
-from umoja.ledger.books import Books, add_up, audit
-from umoja.ledger.entries import Account, Kind
+from umoja.ledger.books import Books, audit
+from umoja.ledger.entries import Account, Kind, Shelf
 from umoja.ledger.ledger import Ledger
 from umoja.markets.market import Market
 from umoja.parties.party import Party, Role
@@ -111,20 +113,29 @@ class Wallets:
         return [lines[sequence] for sequence in sorted(lines, reverse=True)[:limit]]
 
     def totals(self) -> list[Totals]:
-        """Return agents' float, issued e-money and trust of each currency, from the state in use."""
-        books = {book.currency: book for book in add_up(self._ledger.state, kind_of=kind_of)}
-        found = []
-        for currency in self._market.currencies:
-            book = books.get(currency.code)
-            found.append(
-                Totals(
-                    currency=currency.code,
-                    agents_float=book.by_kind.get("float", 0) if book else 0,
-                    issued=book.issued if book else 0,
-                    trust=book.trust if book else 0,
-                )
+        """Return agents' float, issued e-money and trust of each currency, from the state in use.
+
+        It costs the same with ten accounts and with ten million.
+        """
+        floats: Counter[str] = Counter()
+        issued: Counter[str] = Counter()
+        trust: Counter[str] = Counter()
+        for form, net in self._ledger.state.totals():
+            if form.group == Purse.FLOAT.value:
+                floats[form.currency] += net
+            if form.shelf is Shelf.EMONEY:
+                issued[form.currency] += net
+            elif form.shelf is Shelf.TRUST:
+                trust[form.currency] -= net
+        return [
+            Totals(
+                currency=each.code,
+                agents_float=floats[each.code],
+                issued=issued[each.code],
+                trust=trust[each.code],
             )
-        return found
+            for each in self._market.currencies
+        ]
 
     def audit(self) -> Books:
         """Fold the whole journal again and compare it with the state in use."""

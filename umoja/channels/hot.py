@@ -1,0 +1,159 @@
+"""The hot doors: the few requests that a country's peak is made of, answered beside the framework.
+
+A connection is read by the web server's own protocol. A request for a hot path is taken out of it
+as soon as its headers are there and answered with one write; every other request goes on to the
+framework as before, on the same connection, in the same order.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from umoja.channels.native_call import Told, told
+from umoja.channels.problems import problem
+
+log = structlog.get_logger()
+
+Handler = Callable[[Mapping[str, str], bytes, str], Awaitable[Told]]
+"""Answers a request of these headers (names in small letters), this body and the place in its path."""
+
+Find = Callable[[bytes], "tuple[Handler, str] | None"]
+"""Return who answers a POST to a target, with what stands in its path; None: not a hot one."""
+
+BODY_MAX = 64 * 1024
+
+_GUARDS = (
+    b"x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nx-frame-options: DENY\r\n"
+    b"cross-origin-opener-policy: same-origin\r\ncache-control: no-store\r\n"
+    b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+)
+_FRAMED = {b"transfer-encoding", b"expect", b"upgrade"}
+_STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+
+
+class _Hot:
+    """One hot request: stands where the server's protocol keeps the request it is busy with."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "handler",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "place",
+        "response_complete",
+        "started",
+    )
+
+    def __init__(
+        self,
+        handler: Handler,
+        place: str,
+        headers: dict[str, str],
+        event: asyncio.Event,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        self.handler = handler
+        self.place = place
+        self.headers = headers
+        self.body = b""
+        self.keep_alive = keep_alive
+        self.started = False
+        self.response_complete = False
+        self.disconnected = False
+        self.message_event = event
+
+
+class HotDoor(HttpToolsProtocol):
+    """The server's protocol, with hot paths taken out. Make one for a site with `door`."""
+
+    find: Find
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._nobody_waits = asyncio.Event()
+
+    def on_headers_complete(self) -> None:
+        cycle = self.cycle
+        is_free = (cycle is None or cycle.response_complete) and not self.pipeline
+        if not is_free or self.parser.get_method() != b"POST":
+            super().on_headers_complete()
+            return
+        found = type(self).find(self.url)
+        if found is None or any(name in _FRAMED for name, _ in self.headers):
+            super().on_headers_complete()
+            return
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers
+        }
+        hot = _Hot(
+            *found, headers, self._nobody_waits, keep_alive=self.parser.should_keep_alive()
+        )
+        self.cycle = hot  # type: ignore[assignment]  it has what the protocol asks of a request
+
+    def on_body(self, body: bytes) -> None:
+        hot = self.cycle
+        if type(hot) is not _Hot or hot.started:
+            super().on_body(body)
+        elif len(hot.body) <= BODY_MAX:  # of a larger one only this much is kept
+            hot.body += body
+
+    def on_message_complete(self) -> None:
+        hot = self.cycle
+        if type(hot) is not _Hot or hot.started:
+            super().on_message_complete()
+            return
+        hot.started = True
+        task = self.loop.create_task(self._answer(hot))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _answer(self, hot: _Hot) -> None:
+        try:
+            if len(hot.body) > BODY_MAX:
+                hot.keep_alive = False
+                answer = told(problem("too_large"))
+            else:
+                answer = await hot.handler(hot.headers, hot.body, hot.place)
+        except Exception:
+            log.exception("channels.hot.bug")
+            answer = told(problem("bug"))
+        hot.response_complete = True
+        if hot.disconnected:
+            return
+        common = self.server_state.default_headers
+        self.transport.write(_written(answer, common, keep_alive=hot.keep_alive))
+        if not hot.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+
+def door(find: Find) -> type[HotDoor]:
+    """Return the protocol of a site whose hot paths `find` knows."""
+    return type("SiteDoor", (HotDoor,), {"find": staticmethod(find)})
+
+
+def _written(
+    answer: Told, common: Sequence[tuple[bytes, bytes]], *, keep_alive: bool
+) -> bytes:
+    head = [
+        _STATUS[answer.status],
+        b"content-type: ",
+        answer.media_type.encode(),
+        b"\r\ncontent-length: %d\r\n" % len(answer.body),
+        _GUARDS,
+    ]
+    for field, content in common:  # the date
+        head += [field, b": ", content, b"\r\n"]
+    for name, value in answer.headers:
+        assert "\n" not in value, "a header is one line"
+        head.append(f"{name}: {value}\r\n".encode("latin-1"))
+    head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+    head.append(answer.body)
+    return b"".join(head)
