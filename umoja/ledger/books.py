@@ -68,7 +68,9 @@ def audit(
             lead = row.transfers[0]
             before = state.touch(lead.source, row.sequence), state.touch(lead.target, row.sequence)
             if before != (row.source_before, row.target_before):
-                breaches.append(f"journal line {row.sequence} does not follow on the lines before it")
+                breaches.append(
+                    f"journal line {row.sequence} does not follow on the lines before it"
+                )
         if expected % 1000 == 0:
             step(expected)
     if claimed is not None:

@@ -290,9 +290,7 @@ class State:
             self._nets.append(0)
         return place
 
-    def _move(
-        self, transfer: Transfer, source: int, target: int, at: int, steps: Undo
-    ) -> Verdict:
+    def _move(self, transfer: Transfer, source: int, target: int, at: int, steps: Undo) -> Verdict:
         if source < 0 or target < 0:
             return Verdict.ACCOUNT_UNKNOWN
         if source == target:
@@ -469,14 +467,17 @@ class Taken:
         for new, old in enumerate(places):
             renamed[old] = new
         forms = renamed[np.frombuffer(self._account_forms, dtype=np.uint8)]
-        columns = [
+        debits, credits_, held, last = (
             np.frombuffer(column, dtype=np.int64)[order].tobytes() for column in self._columns
-        ]
+        )
         return Snapshot(
             [self._forms[place] for place in places],
             ids[order].tobytes(),
             forms[order].tobytes(),
-            *columns,
+            debits,
+            credits_,
+            held,
+            last,
             self._holds,
             self._ended,
         )

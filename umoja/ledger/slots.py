@@ -10,7 +10,7 @@ IN_USE_MAX = 1_000_000  # numbers kept in a dictionary: some hundred bytes each
 
 
 class Slots:
-    """Numbers any 63 bits wide, each with the place at which it was added: 0, 1, 2, …
+    """Numbers any 63 bits wide, each with the place at which it was added, from nought on.
 
     Numbers in use are found in a dictionary; the others in a sorted column, twelve bytes each.
     """

@@ -61,6 +61,14 @@ class Directory(Protocol):
         """Set another PIN where the old one is right; a wrong one counts. Raise PinUnfit."""
         ...
 
+    def has_given(self, party_id: int, pin: str) -> bool:
+        """Tell whether this is the PIN, where that can be told without writing: else ask check_pin.
+
+        Quick enough for an event loop. False says nothing: the PIN may be wrong, locked or not set,
+        or right after a wrong one.
+        """
+        ...
+
     def check_pin(self, party_id: int, pin: str) -> PinOutcome:
         """Compare in constant time; three wrong in a row lock until the PIN is reset."""
         ...

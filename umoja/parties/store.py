@@ -183,13 +183,16 @@ class PartyStore:
                 self._keep_pin(party_id, new, to_micros(self._clock.now()))
         return outcome
 
-    def check_pin(self, party_id: int, pin: str) -> PinOutcome:
+    def has_given(self, party_id: int, pin: str) -> bool:
         row = self._database.one(
             "SELECT salt, hash, tries FROM pins WHERE party = :party", party=party_id
         )
+        return row is not None and row["tries"] == 0 and self._is_right(party_id, row, pin)
+
+    def check_pin(self, party_id: int, pin: str) -> PinOutcome:
         # The usual case writes nothing: right at first try. Everything else is counted inside a
         # transaction, so that guesses made at the same time count one by one.
-        if row is not None and row["tries"] == 0 and self._is_right(party_id, row, pin):
+        if self.has_given(party_id, pin):
             return PinOutcome.RIGHT
         with self._database.transaction():
             return self._checked(party_id, pin)

@@ -11,8 +11,8 @@ import hmac
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
@@ -171,6 +171,10 @@ class Desk:
         An expected refusal is an Order in state DECLINED with its reason. Raise Busy when the
         queue is full, Unavailable when nothing happened, OutcomeUnknown when it may have.
         """
+        return await self.enqueue(request)
+
+    def enqueue(self, request: Request) -> "asyncio.Future[Order]":
+        """Queue one request and return what will hold its answer: see `submit`. Raise Busy."""
         if self._is_closing:
             raise Busy("the desk", retry_after_s=5)
         if len(self._queue) >= QUEUE_MAX:
@@ -183,7 +187,7 @@ class Desk:
         self._queue.append(errand)
         assert self._wake is not None, "the worker was started"
         self._wake.set()
-        return await errand.answer
+        return errand.answer
 
     def submit_now(self, requests: Iterable[Request]) -> list[Order]:
         """Answer one batch of requests at once, in this thread, after one durable commit."""
@@ -250,8 +254,7 @@ class Desk:
 
     def order_id(self, client: str, key: str) -> str:
         """Return the id of the order that a client's key stands for."""
-        words = f"{self.market.code}|{client}|{key}".encode()
-        return hashlib.blake2b(words, digest_size=16).hexdigest()
+        return order_id(self.market.code, client, key)
 
     def find(self, order_id: str) -> Order | None:
         """Return an order as it stands now."""
@@ -260,6 +263,33 @@ class Desk:
             return waiting
         rows = self._ledger.thread(order_id)
         return _decode(rows[-1].story) if rows else None
+
+    async def look_up(self, order: str) -> Order | None:
+        """Return an order as it stands now: `find`, for whoever may be far from the desk."""
+        return self.find(order)
+
+    async def price(
+        self,
+        *,
+        product: str,
+        payer: int,
+        payee: int,
+        amount: int,
+        currency: str,
+        reference: str = "-",
+    ) -> Quote | Decline:
+        """Return what an order would cost now: `quote`, for whoever may be far from the desk."""
+        return self.quote(
+            product=product,
+            payer=payer,
+            payee=payee,
+            amount=amount,
+            currency=currency,
+            reference=reference,
+        )
+
+    async def note_refused(self, ask: Ask, decline: Decline) -> Order:
+        return self.refuse(ask, decline)
 
     def find_receipt(self, number: str) -> Order | None:
         """Return the order that has this receipt number."""
@@ -508,9 +538,7 @@ class Desk:
     ) -> Order:
         """Post the order's legs, or hold them for a partner; short of money it is declined."""
         product = PRODUCTS[order.product]
-        order = _replaced(
-            order, price=price, until=0, step=_BOOKED, booked_at=self._moment.now
-        )
+        order = _replaced(order, price=price, until=0, step=_BOOKED, booked_at=self._moment.now)
         dealer = None
         if product.earns:
             agent = order.payer if product.earns == "payer" else order.payee
@@ -837,6 +865,12 @@ class Desk:
                 was_pending=order.step in {Step.SETTLED.value, Step.FAILED.value},
             )
         )
+
+
+def order_id(market: str, client: str, key: str) -> str:
+    """Return the id of the order that a client's key stands for in a market."""
+    words = f"{market}|{client}|{key}".encode()
+    return hashlib.blake2b(words, digest_size=16).hexdigest()
 
 
 def _fail(errands: list[_Errand], cause: BaseException) -> None:

@@ -164,7 +164,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
         return self.amount + self.price.charge
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A new order as a channel hands it to the desk, parties already found and PIN already checked.
 
     `key` makes a repeat harmless: within `client` the same key with the same ask gets the same
@@ -184,7 +184,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     is_confirmed: bool = True
 
 
-class Confirm(msgspec.Struct, frozen=True, kw_only=True):
+class Confirm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The payer has seen name and price and says yes (or no: the order is cancelled)."""
 
     order: str
@@ -192,7 +192,7 @@ class Confirm(msgspec.Struct, frozen=True, kw_only=True):
     says_yes: bool = True
 
 
-class Reverse(msgspec.Struct, frozen=True, kw_only=True):
+class Reverse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The payer asks a completed payment back: the amount is held at the receiver until she answers."""
 
     order: str
@@ -201,7 +201,7 @@ class Reverse(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
 
 
-class Consent(msgspec.Struct, frozen=True, kw_only=True):
+class Consent(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The receiver of a payment that was asked back gives it back, or keeps it."""
 
     order: str
@@ -209,7 +209,7 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
     says_yes: bool
 
 
-class Settle(msgspec.Struct, frozen=True, kw_only=True):
+class Settle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What became of a held order at its partner: done, or refused with a reason."""
 
     order: str
@@ -218,7 +218,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     partner_reference: str = ""
 
 
-class Lapse(msgspec.Struct, frozen=True, kw_only=True):
+class Lapse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The time of the order's present state is over: what waits is cancelled, what is held let go."""
 
     order: str

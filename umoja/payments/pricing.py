@@ -88,7 +88,9 @@ def price(market: Market, item: Item) -> Price | Decline:
             payee_fee, payee_row = charged, row.tariff.id
     taxes = _taxes_of_fee(card, fee) if fee else ()
     if card.on_amount:
-        on_amount = [TaxLine(tax.id, levy(market, tax, item), False) for tax in card.on_amount]
+        on_amount = [
+            TaxLine(tax.id, levy(market, tax, item), is_included=False) for tax in card.on_amount
+        ]
         taxes += tuple([line for line in on_amount if line.minor > 0])
     earned = (
         _commission(card, item, fee=fee)
@@ -205,11 +207,11 @@ def _taxes_of_fee(card: Card, fee: int) -> tuple[TaxLine, ...]:
             part = left if tax is last else part
             left -= part
             if part > 0:
-                lines.append(TaxLine(tax.id, part, True))
+                lines.append(TaxLine(tax.id, part, is_included=True))
     for tax in card.on_fee:
         part = Rate(tax.millionths).of(fee)
         if part > 0:
-            lines.append(TaxLine(tax.id, part, False))
+            lines.append(TaxLine(tax.id, part, is_included=False))
     return tuple(lines)
 
 

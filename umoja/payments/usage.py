@@ -1,4 +1,4 @@
-"""Usage of every party in compact columns: what limits, quotas and thresholds count. A fold of the journal."""
+"""Usage of every party in compact columns: what limits and quotas count. A fold of the journal."""
 
 from array import array
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ import msgspec
 from umoja.markets.market import Service
 from umoja.payments.limits import NOTHING_USED, Usage, Used
 
+NO_USAGE = Usage()
 _ROOM = 4096  # rows added at least when the columns grow
 
 
@@ -62,12 +63,15 @@ class Counters:
     def get(self, party: int, service: Service) -> Usage:
         row = self._party.row(party)
         if row is None:
-            return Usage()
+            return NO_USAGE
         columns = self._services.get(service)
-        if columns is None:
-            return Usage(*row)
-        used = columns.row(party)
-        return Usage(*row, NOTHING_USED if used is None else Used(*used))
+        used = NOTHING_USED
+        if columns is not None and (of_service := columns.row(party)) is not None:
+            used = Used(*of_service)
+        day, day_value, day_count, day_sent, month, month_value, year, year_value = row
+        return Usage(
+            day, day_value, day_count, day_sent, month, month_value, year, year_value, used
+        )
 
     def put(self, party: int, service: Service, usage: Usage) -> None:
         self._party.put(
