@@ -246,7 +246,7 @@ def test_the_longer_limits_hold_where_a_market_has_them(ke: Stage, field: str, d
         ke.market,
         tiers=(*ke.market.tiers[:-1], replace(tier, ceilings={"KES": ceiling}, changes=())),
     )
-    ke.desk.market = market
+    ke.desk._clerk.market = market
     payer, payee = ke.customer("Payer"), ke.customer("Payee")
     ke.give_money(payer, 10_000_00)
     orders = [ke.pay("send_money", payer.id, payee.id, 60_00) for _ in range(3)]

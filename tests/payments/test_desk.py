@@ -12,6 +12,7 @@ from umoja.faults import Busy
 from umoja.ids import receipt_place
 from umoja.markets.market import Service
 from umoja.parties.party import SYSTEM
+from umoja.payments import clerk as clerk_module
 from umoja.payments import desk as desk_module
 from umoja.payments.order import Confirm, Consent, Decline, Lapse, Reverse, Settle, State
 from umoja.signals import Outcome
@@ -242,13 +243,13 @@ async def test_a_full_queue_says_busy_and_does_nothing(ke, pair, monkeypatch):
 
 async def test_one_order_that_meets_a_bug_does_not_take_the_batch_with_it(ke, pair, monkeypatch):
     payer, payee = pair
-    real = desk_module.decided
+    real = clerk_module.decided
 
     def buggy(order, facts):
         assert order.amount != 66_00, "a bug of ours"
         return real(order, facts)
 
-    monkeypatch.setattr(desk_module, "decided", buggy)
+    monkeypatch.setattr(clerk_module, "decided", buggy)
     asks = [ke.ask("send_money", payer.id, payee.id, minor) for minor in (10_00, 66_00, 20_00)]
     answers = await asyncio.gather(*(ke.desk.submit(ask) for ask in asks), return_exceptions=True)
     assert isinstance(answers[1], AssertionError)

@@ -17,7 +17,8 @@ import structlog
 
 from umoja.faults import Busy, Fault, OutcomeUnknown, Unavailable
 from umoja.markets.market import Market
-from umoja.payments.desk import Desk, order_id
+from umoja.payments.clerk import order_id
+from umoja.payments.desk import Desk
 from umoja.payments.order import (
     Ask,
     Confirm,
