@@ -9,6 +9,7 @@ import asyncio
 import stat
 import struct
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from umoja.payments.order import (
 
 FRAME_MAX = 1 << 20
 WAITING_MAX = 20_000  # answers that one front may wait for
-RETRY_S = 0.2
+RETRY = timedelta(milliseconds=200)
 _LENGTH = struct.Struct(">I")
 
 log = structlog.get_logger()
@@ -258,7 +259,7 @@ class Link:
                 )
             except OSError as cause:
                 log.info("payments.link.waits", cause=str(cause))
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY.total_seconds())
                 continue
             self._frames = frames
             try:
