@@ -1,9 +1,10 @@
 """Signals: what happened on the money plane, told upward without personal data. Never waits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+
+from msgspec import Struct
 
 
 class Outcome(Enum):
@@ -16,9 +17,12 @@ class Outcome(Enum):
     UNKNOWN = "unknown"  # may have happened; recovery asks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderSeen:
-    """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody."""
+class OrderSeen(Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody.
+
+    `was_pending` says that the attempt was told before, as PENDING. `latency_ms` is from the ask to
+    the answer; 0 where it was not measured.
+    """
 
     at: datetime
     market: str
@@ -34,9 +38,19 @@ class OrderSeen:
     was_pending: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSeen:
-    """A text message was handed to a route, delivered, or given up; and what it was for."""
+class MessageSeen(Struct, frozen=True, kw_only=True, gc=False):
+    """A text message was handed to a route, delivered, or given up; and what it was for.
+
+    `state` is one of:
+    `sent`: a route took it. Told once a message.
+    `delivered`: it is on the phone. Told once a message, also when late.
+    `failed`: a route refused it for the first time (later tries are not told), or took it and did
+    not deliver it within its time. It may still be sent and delivered after that.
+
+    `waited_s` is for `sent` the time since what it tells of happened; for `delivered` and `failed`
+    the time since a route took it, 0 where none did. Messages of one payment bear the same
+    `order_mark`, by which payments are counted and not messages; 0 where it is not known.
+    """
 
     at: datetime
     market: str
@@ -47,6 +61,7 @@ class MessageSeen:
     currency: str
     payer_mark: int
     waited_s: float
+    order_mark: int = 0
 
 
 Signal = OrderSeen | MessageSeen

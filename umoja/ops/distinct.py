@@ -23,6 +23,7 @@ class Distinct:
         self._registers: bytearray | None = None
 
     def add(self, mark: int) -> None:
+        mark &= _MASK
         if self._registers is not None:
             self._note(self._registers, mark)
             return
@@ -33,16 +34,40 @@ class Distinct:
 
     def merge(self, other: "Distinct") -> None:
         """Take in all that another has seen; the other stays as it is."""
-        if other._registers is None:
-            for mark in other._exact:
-                self.add(mark)
+        exact, registers = other.parts
+        for mark in exact:
+            self.add(mark)
+        if registers is None:
             return
         if self._registers is None:
             self._registers = self._spread()
             self._exact.clear()
-        for index, rank in enumerate(other._registers):
-            if rank > self._registers[index]:
-                self._registers[index] = rank
+        self._registers = bytearray(map(max, self._registers, registers))
+
+    @property
+    def parts(self) -> tuple[frozenset[int], bytes | None]:
+        """Return what it holds: the marks while they are few, then the registers instead."""
+        return frozenset(self._exact), None if self._registers is None else bytes(self._registers)
+
+    def kept(self) -> bytes:
+        """Return all that it remembers, for `from_kept`; at most four kilobytes."""
+        if self._registers is not None:
+            return b"r" + bytes(self._registers)
+        return b"e" + b"".join(mark.to_bytes(8, "big") for mark in sorted(self._exact))
+
+    @classmethod
+    def from_kept(cls, kept: bytes) -> "Distinct":
+        """Return one that goes on where `kept` was taken. Raise ValueError for anything else."""
+        made = cls()
+        if kept[:1] == b"r" and len(kept) == _REGISTERS + 1:
+            made._registers = bytearray(kept[1:])
+        elif kept[:1] == b"e" and len(kept) % 8 == 1 and len(kept) <= 8 * EXACT_MAX + 1:
+            made._exact = {
+                int.from_bytes(kept[place : place + 8], "big") for place in range(1, len(kept), 8)
+            }
+        else:
+            raise ValueError("these bytes are no count of different marks")
+        return made
 
     def count(self) -> int:
         if self._registers is None:
@@ -63,8 +88,7 @@ class Distinct:
     @staticmethod
     def _note(registers: bytearray, mark: int) -> None:
         # Marks may be small or regular numbers: mixed first, so that every bit depends on all.
-        value = (mark ^ (mark >> 64)) & _MASK
-        value = ((value ^ (value >> 33)) * 0xFF51AFD7ED558CCD) & _MASK
+        value = ((mark ^ (mark >> 33)) * 0xFF51AFD7ED558CCD) & _MASK
         value = ((value ^ (value >> 33)) * 0xC4CEB9FE1A85EC53) & _MASK
         value ^= value >> 33
         index = value & (_REGISTERS - 1)

@@ -1,6 +1,6 @@
 """Metrics for a monitoring system that scrapes: the same figures as the wall's, in its text form."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -10,12 +10,15 @@ from umoja.ops.telemetry import Figures, Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_GAUGES = (
+_GAUGES: tuple[tuple[str, str, Callable[[Figures], float | None]], ...] = (
     ("attempts_5m", "Attempts in the last five minutes", lambda f: f.attempts),
     ("completed_5m", "Completed payments in the last five minutes", lambda f: f.completed),
     ("refused_5m", "Attempts refused for the customer's reasons", lambda f: f.refused),
     ("failed_5m", "Attempts failed for our or a partner's reasons", lambda f: f.failed),
+    ("success_permille", "Completed of completed and failed", lambda f: f.success_permille),
+    ("blind", "1 where the market's desk gave no sign of life", lambda f: float(f.is_blind)),
     ("payments_per_second", "Attempts a second in the last minute", lambda f: f.per_second),
+    ("expected_per_second", "Attempts a second as expected", lambda f: f.expected_per_second),
     ("latency_p95_milliseconds", "Latency that 95 % do not pass", lambda f: f.p95_ms),
     ("latency_p99_milliseconds", "Latency that 99 % do not pass", lambda f: f.p99_ms),
     ("pending", "Orders that wait for a partner", lambda f: f.pending),
@@ -25,8 +28,10 @@ _GAUGES = (
     ("sms_delivered_5m", "Receipts delivered", lambda f: f.sms_delivered),
     ("sms_failed_5m", "Receipts not delivered", lambda f: f.sms_failed),
 )
-_MONEY = (
+_MONEY: tuple[tuple[str, str, Callable[[Figures], Mapping[str, int]]], ...] = (
     ("float_minor", "Float of all agents, minor units", lambda f: f.float_minor),
+    ("issued_minor", "E-money owed to its holders", lambda f: f.issued),
+    ("trust_minor", "Bank statement of the trust account", lambda f: f.trust),
     ("trust_gap_minor", "Bank statement less issued money", lambda f: f.trust_gap),
     ("moved_today_minor", "Value completed in the business day", lambda f: f.moved_today),
 )

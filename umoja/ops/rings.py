@@ -3,29 +3,38 @@
 from array import array
 from collections.abc import Iterator
 from math import log2
+from operator import add
 
-LATENCY_BUCKETS = 28  # half powers of two from one millisecond; the last is open (12 s and more)
+LATENCY_BUCKETS = 28  # half powers of two from one millisecond; the last is open (8.2 s and more)
+_LATENCY_TOP_MS = 2 ** ((LATENCY_BUCKETS - 2) / 2)
 
 
 class Ring:
     """`slots` periods of `period_s` seconds, each with `width` counters; older ones are forgotten.
 
     Moments are whole seconds since 1970. A ring moves on when it is written to; what is asked of
-    a period that nobody has written, or that is forgotten, is nought.
+    a period that nobody has written, or that is forgotten, is nought. One thread writes at a time;
+    reading beside it is safe and may miss what is being written.
     """
 
-    __slots__ = ("_cells", "_head", "period_s", "slots", "width")
+    __slots__ = ("_cells", "_empty", "_head", "period_s", "slots", "width")
 
     def __init__(self, *, period_s: int, slots: int, width: int) -> None:
         self.period_s = period_s
         self.slots = slots
         self.width = width
         self._cells = array("Q", bytes(8 * slots * width))
+        self._empty = array("Q", bytes(8 * width))
         self._head = -1
 
     @property
     def bytes_held(self) -> int:
         return self._cells.itemsize * len(self._cells)
+
+    @property
+    def newest_s(self) -> int:
+        """Return when the newest period that was written to begins; negative where none was."""
+        return self._head * self.period_s
 
     def add(self, second: int, column: int, by: int = 1) -> bool:
         """Count `by` (not negative) in the period of `second`; False where that is forgotten."""
@@ -37,11 +46,16 @@ class Ring:
 
     def add_pair(self, second: int, first: int, other: int) -> bool:
         """Count one in each of two columns: what most signals need."""
-        start = self._place(second)
-        if start < 0:
-            return False
-        self._cells[start + first] += 1
-        self._cells[start + other] += 1
+        period = second // self.period_s
+        if period != self._head:
+            start = self._place(second)
+            if start < 0:
+                return False
+        else:
+            start = period % self.slots * self.width
+        cells = self._cells
+        cells[start + first] += 1
+        cells[start + other] += 1
         return True
 
     def total(self, column: int, *, since: int, until: int) -> int:
@@ -50,14 +64,20 @@ class Ring:
 
     def series(self, column: int, *, since: int, until: int) -> Iterator[int]:
         """Yield `column` of each period that begins in [since, until), oldest first."""
+        for row in self.rows(since=since, until=until):
+            yield row[column]
+
+    def rows(self, *, since: int, until: int) -> Iterator["array[int]"]:
+        """Yield all columns of each period that begins in [since, until), oldest first."""
         first = -(-since // self.period_s)
         last = -(-until // self.period_s)
-        oldest = self._head - self.slots + 1
+        head = self._head
         for period in range(first, last):
-            if oldest <= period <= self._head:
-                yield self._cells[period % self.slots * self.width + column]
+            if head - self.slots < period <= head:
+                start = period % self.slots * self.width
+                yield self._cells[start : start + self.width]
             else:
-                yield 0
+                yield self._empty
 
     def row(self, *, since: int, until: int) -> list[int]:
         """Return the sum of every column over the periods that begin in [since, until)."""
@@ -66,31 +86,34 @@ class Ring:
         sums = [0] * self.width
         for period in range(first, last):
             start = period % self.slots * self.width
-            for column, count in enumerate(self._cells[start : start + self.width]):
-                sums[column] += count
+            sums = list(map(add, sums, self._cells[start : start + self.width]))
         return sums
+
+    def forget_all(self) -> None:
+        """Begin again: for a clock that was set back, whose past lies in the ring's future."""
+        self._cells = array("Q", bytes(8 * self.slots * self.width))
+        self._head = -1
 
     def _place(self, second: int) -> int:
         period = second // self.period_s
         if period > self._head:
             self._move(period)
-        elif period <= self._head - self.slots:
+        elif period <= self._head - self.slots or period < 0:
             return -1
         return period % self.slots * self.width
 
     def _move(self, period: int) -> None:
-        empty = array("Q", bytes(8 * self.width))
         for passed in range(max(self._head + 1, period - self.slots + 1), period + 1):
             start = passed % self.slots * self.width
-            self._cells[start : start + self.width] = empty
+            self._cells[start : start + self.width] = self._empty
         self._head = period
 
 
 def latency_bucket(latency_ms: float) -> int:
     """Return the column in which a latency is counted."""
-    if latency_ms <= 1:
-        return 0
-    return min(LATENCY_BUCKETS - 1, int(2 * log2(latency_ms)) + 1)
+    if latency_ms >= _LATENCY_TOP_MS:
+        return LATENCY_BUCKETS - 1
+    return int(2 * log2(latency_ms)) + 1 if latency_ms > 1 else 0
 
 
 def percentile_ms(buckets: list[int], permille: int) -> float | None:

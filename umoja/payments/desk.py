@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -139,7 +139,7 @@ class Desk:
     def refuse(self, ask: Ask, decline: Decline) -> Order:
         """Return an ask refused before the desk, for a wrong PIN: kept nowhere, told to signals."""
         refused = self._clerk.refused(ask, decline, now=to_micros(self._clock.now()))
-        self._tell(refused, latency_ms=0)
+        self._tell(refused, self._clock.now(), latency_ms=0)
         return refused
 
     # Finding
@@ -337,10 +337,10 @@ class Desk:
     def _tell_all(
         self, answers: list[tuple[Order, bool]], asked: list[tuple[Request, float]]
     ) -> None:
-        ended = self._clock.ticks_s()
+        ended, now = self._clock.ticks_s(), self._clock.now()
         for (order, is_new), (_, since_s) in zip(answers, asked, strict=True):
             if is_new:
-                self._tell(order, latency_ms=(ended - since_s) * 1000)
+                self._tell(order, now, latency_ms=(ended - since_s) * 1000)
                 for listener in self._listeners:
                     listener(order)
 
@@ -349,14 +349,14 @@ class Desk:
 
     # Telling
 
-    def _tell(self, order: Order, *, latency_ms: float) -> None:
+    def _tell(self, order: Order, now: datetime, *, latency_ms: float) -> None:
         """Signal an attempt that ended or began to wait for a partner."""
         outcome = _outcome(order)
         if outcome is None:
             return
         self._signals.send(
             OrderSeen(
-                at=self._clock.now(),
+                at=now,
                 market=order.market,
                 product=order.product if order.product in PRODUCTS else "unknown",
                 channel=order.channel,

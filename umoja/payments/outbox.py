@@ -78,10 +78,16 @@ class Outbox:
     """
 
     def __init__(self, database: Database, desk: Desk) -> None:
-        """Take up a migrated file; what a stopped process had in its hands may be given out again."""
+        """Take up a migrated file. What a stopped process had in its hands is given out again.
+
+        So is what a route had taken a moment before and nobody told of: word of it may have been lost
+        with the process. The route knows the ids.
+        """
         self._database = database
         self._desk = desk
-        database.run("UPDATE messages SET next_at = 0 WHERE state = 'waiting'")
+        database.run(
+            "UPDATE messages SET state = 'waiting', next_at = 0 WHERE state IN ('waiting', 'sent')"
+        )
         self._cursor = self._read_cursor()
 
     @property
@@ -155,19 +161,30 @@ class Outbox:
 
     def find(self, message_id: str) -> tuple[Message, str] | None:
         """Return a message and its state."""
-        row = self._database.one(
-            f"SELECT {_COLUMNS}, state FROM messages WHERE id = :id", id=message_id
-        )
-        return None if row is None else (_message(row), str(row["state"]))
+        known = self.story(message_id)
+        return None if known is None else known[:2]
 
-    def sent(self, limit: int) -> list[tuple[Message, int]]:
-        """Return messages that a route took and nobody has told of since, and when it took them."""
+    def story(self, message_id: str) -> tuple[Message, str, int] | None:
+        """Return a message, its state, and when a route took it last (0: none did)."""
+        row = self._database.one(
+            f"SELECT {_COLUMNS}, state, sent_at FROM messages WHERE id = :id", id=message_id
+        )
+        return None if row is None else (_message(row), str(row["state"]), int(row["sent_at"]))
+
+    def give_up(self, now: int, limit: int) -> list[tuple[Message, int]]:
+        """Note as lost what a route took and did not deliver in time; return it, and when it took it.
+
+        What is told of such a message later is noted all the same.
+        """
         rows = self._database.query(
-            f"SELECT {_COLUMNS}, sent_at FROM messages WHERE state = 'sent'"
-            " ORDER BY sent_at LIMIT :limit",
+            f"SELECT {_COLUMNS}, sent_at FROM messages WHERE state = 'sent' AND next_at <= :now"
+            " ORDER BY next_at LIMIT :limit",
+            now=now,
             limit=limit,
         )
-        return [(_message(row), int(row["sent_at"])) for row in rows]
+        lost = [(_message(row), int(row["sent_at"])) for row in rows]
+        self.note([(message.id, Fate.LOST) for message, _ in lost], now=now)
+        return lost
 
     def counts(self) -> Counts:
         rows = self._database.query("SELECT state, count(*) AS n FROM messages GROUP BY state")

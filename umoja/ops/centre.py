@@ -1,0 +1,98 @@
+"""The centre: telemetry, the watch, incidents, staff and the audit log, opened on one file."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import structlog
+
+from umoja.clock import Clock
+from umoja.faults import Fault
+from umoja.markets.market import Market
+from umoja.ops.audit import AuditLog
+from umoja.ops.days import Days
+from umoja.ops.incidents import Incidents
+from umoja.ops.staff import Staff
+from umoja.ops.telemetry import CHANNELS, PRODUCTS, Expected, Telemetry
+from umoja.ops.watch import Watch
+from umoja.storage.database import Database, DatabaseDamaged
+from umoja.storage.migrate import migrate
+
+WAIT_S = 1.0
+"""How long another process may hold the file: the watch looks in the loop that serves pages."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Centre:
+    """The operations plane, joined. It hears of payments and never holds one up."""
+
+    telemetry: Telemetry
+    watch: Watch
+    incidents: Incidents
+    staff: Staff
+    audit: AuditLog
+    _days: Days = field(repr=False)
+    _database: Database = field(repr=False)
+    _closed: Event = field(repr=False, default_factory=Event)
+
+    def close(self) -> None:
+        """Write what is not written yet, and close the file. Closing twice is harmless."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        try:
+            self.incidents.keep()
+            self._days.keep(is_last=True)
+            entries, digest = self.audit.head()
+            if self.telemetry.markets:  # not where somebody only looked into the file
+                log.info("ops.audit.head", entries=entries, digest=digest)
+        except (Fault, DatabaseDamaged) as cause:
+            log.warning("ops.centre.unread", cause=str(cause))
+        finally:
+            self._database.close()
+
+
+def open_centre(
+    path: Path,
+    *,
+    clock: Clock,
+    markets: Sequence[Market],
+    expected: Expected | None = None,
+    products: Collection[str] = PRODUCTS,
+    channels: Collection[str] = CHANNELS,
+) -> Centre:
+    """Open the centre's file or make it; open incidents go on where they were.
+
+    `expected` returns how many attempts a second are usual in a market at a moment. Products and
+    channels that are not named are counted as unknown. Raise Unavailable where the file cannot be
+    used, DatabaseDamaged where it is broken.
+    """
+    database = Database(path, wait_s=WAIT_S)
+    try:
+        migrate(database, "centre", clock)
+        telemetry = Telemetry(
+            clock=clock, markets=markets, expected=expected, products=products, channels=channels
+        )
+        audit = AuditLog(database, clock=clock)
+        incidents = Incidents(database, clock=clock, markets=markets)
+        days = Days(database, telemetry=telemetry, clock=clock)
+        return Centre(
+            telemetry=telemetry,
+            watch=Watch(telemetry=telemetry, incidents=incidents, days=days, clock=clock),
+            incidents=incidents,
+            staff=Staff(
+                database,
+                clock=clock,
+                audit=audit,
+                markets=[market.code for market in markets],
+            ),
+            audit=audit,
+            _days=days,
+            _database=database,
+        )
+    except BaseException:
+        database.close()
+        raise

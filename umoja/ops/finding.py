@@ -1,0 +1,72 @@
+"""What detectors are given and what they give: facts in, a judgement out. Frozen, both of them."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Counts(Enum):
+    """Which signals an incident's impact is counted from."""
+
+    RECEIPTS = "receipts"  # payments that went well, whose receipt did not arrive
+    PAYMENTS = "payments"  # payments that failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """Messages that were handed to a route in five seconds, and should have arrived by now.
+
+    `judged` is how many there were, `missing` how many of them failed or are overdue.
+    """
+
+    began_s: int
+    judged: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a detector may know of one market. Seconds are since 1970.
+
+    `due` is oldest first and without gaps; it comes again with each look, newer periods added.
+    """
+
+    market: str
+    now_s: int
+    due: tuple[Due, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something is wrong since `began_s`. `product` is empty where it is not one product's affair."""
+
+    title: str
+    evidence: str
+    began_s: int
+    product: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The detector as it is after a look, and what it has found: the same at each look, until quiet."""
+
+    detector: "Detector"
+    finding: Finding | None
+
+
+class Detector(Protocol):
+    """Looks at one market's facts. It is frozen: what it has learned is in the one it returns."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def counts(self) -> Counts: ...
+
+    def look(self, facts: Facts) -> Judgement:
+        """Judge what is new in the facts. The same facts a second time change nothing."""
+        ...
+
+    def resumed(self, *, began_s: int) -> "Detector":
+        """Return a detector that found something before the program was stopped."""
+        ...

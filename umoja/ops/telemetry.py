@@ -1,0 +1,385 @@
+"""Telemetry: what every market does now, counted from the signals of real orders.
+
+A silence is never read as good: a market whose desk gave no sign of life for fifteen seconds is
+blind, and minutes in which it was silent are None in every series.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import structlog
+
+from umoja.clock import Clock, to_micros
+from umoja.markets.market import Market
+from umoja.ops.counters import (
+    ATTEMPTS,
+    DONE,
+    DUE_AFTER_S,
+    FAILED,
+    HEARD,
+    IN_TIME,
+    LATE,
+    LATENCY,
+    LATER_DONE,
+    LATER_FAILED,
+    LATER_REFUSED,
+    LOST,
+    MINUTE_MESSAGE,
+    PERIOD_S,
+    REFUSED,
+    SENT,
+    UNTIMED,
+    Counters,
+    judged_of,
+)
+from umoja.ops.finding import Counts, Facts
+from umoja.ops.impact import Harm
+from umoja.ops.rings import percentile_ms
+from umoja.signals import OrderSeen, Signal
+
+WINDOW_S = 300
+RATE_S = 60
+BLIND_AFTER_S = 15
+SERIES_MAX = 24 * 60
+TOP_REASONS = 5
+
+PRODUCTS = frozenset(
+    {
+        "send_money",
+        "deposit",
+        "withdraw",
+        "pay_till",
+        "pay_bill",
+        "airtime",
+        "float_purchase",
+        "float_transfer",
+    }
+)
+"""Products that are counted apart where the hall names no others; every other is "unknown"."""
+
+CHANNELS = frozenset({"api", "ussd"})
+
+Expected = Callable[[Market, datetime], float]
+"""Returns how many attempts a second are usual in a market at a moment."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One market now: the last five minutes where nothing else is said. Money in minor units."""
+
+    market: str
+    at: datetime
+    attempts: int
+    completed: int
+    refused: int  # the customer's affair
+    failed: int  # ours or a partner's
+    success_permille: int | None  # of completed and failed; None where there are none
+    per_second: float  # attempts, over the last minute
+    expected_per_second: float | None  # None where nobody knows
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    pending: int
+    oldest_pending_ms: int
+    float_minor: Mapping[str, int]
+    issued: Mapping[str, int]
+    trust: Mapping[str, int]
+    trust_gap: Mapping[str, int]  # the bank's statement less what was issued
+    payments_today: int  # completed, in the market's business day
+    moved_today: Mapping[str, int]
+    sms_sent: int
+    sms_delivered: int
+    sms_failed: int
+    sms_permille: int | None  # in time, of those that should have arrived; None where none should
+    is_blind: bool  # nothing else here may be shown as good
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One product in one channel of a market, the last five minutes."""
+
+    product: str
+    channel: str
+    attempts: int
+    completed: int
+    refused: int
+    failed: int
+    success_permille: int | None
+    p95_ms: float | None
+    reasons: tuple[tuple[str, int], ...]  # why it was refused or failed, the most frequent first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gauge:
+    """What only the books know, as they told it last."""
+
+    second: int
+    pending: int
+    oldest_ms: int
+    float_minor: Mapping[str, int]
+    issued: Mapping[str, int]
+    trust: Mapping[str, int]
+    head: int
+
+
+class Telemetry:
+    """Counts what it hears and tells what it counted. It keeps nothing on a disk."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        markets: Sequence[Market],
+        expected: Expected | None = None,
+        products: Collection[str] = PRODUCTS,
+        channels: Collection[str] = CHANNELS,
+    ) -> None:
+        """Take the sets of markets, products and channels: what is not in them is never added."""
+        self.markets: tuple[str, ...] = tuple(market.code for market in markets)
+        self._clock = clock
+        self._expected = expected
+        self._counters = {
+            market.code: Counters(
+                market, products=frozenset(products), channels=frozenset(channels)
+            )
+            for market in markets
+        }
+        self._gauges: dict[str, _Gauge] = {}
+        self._began_s = self._now_s()
+        self._uncounted = 0
+        self._trouble: Exception | None = None
+
+    # Hearing
+
+    def hear(self, signal: Signal) -> None:
+        """Count one signal. Never waits, never raises, touches no file: a payment is behind it."""
+        try:
+            if isinstance(signal, OrderSeen):
+                self._counters[signal.market].order(signal)
+            else:
+                self._counters[signal.market].message(signal)
+        except Exception as cause:  # noqa: BLE001  the centre's trouble is told at its next look
+            self._uncounted += 1
+            self._trouble = cause
+
+    def gauge(
+        self,
+        market: str,
+        *,
+        pending: int,
+        oldest_ms: int,
+        float_minor: Mapping[str, int],
+        issued: Mapping[str, int],
+        trust: Mapping[str, int],
+        head: int,
+    ) -> None:
+        """Take what the books say now. It is also the sign of life of the market's desk."""
+        second = self._now_s()
+        self._gauges[market] = _Gauge(
+            second=second,
+            pending=pending,
+            oldest_ms=oldest_ms,
+            float_minor=float_minor,
+            issued=issued,
+            trust=trust,
+            head=head,
+        )
+        self._counters[market].heard(second)
+
+    # Telling
+
+    def figures(self, market: str) -> Figures:
+        """Return a market's figures now. Raise KeyError for a market that is not watched."""
+        counters = self._counters[market]
+        now = self._clock.now()
+        second = to_micros(now) // 1_000_000
+        since, until = _window(second)
+        row = counters.row(since=since, until=until)
+        latency = row[LATENCY:UNTIMED]
+        gauge = self._gauges.get(market)
+        _, payments_today, moved_today = counters.today(second)
+        sms = counters.messages.row(since=since, until=until)
+        due = counters.due(second)
+        judged = sum(each.judged for each in due)
+        missing = sum(each.missing for each in due)
+        return Figures(
+            market=market,
+            at=now,
+            attempts=_attempts(row),
+            completed=_completed(row),
+            refused=_refused(row),
+            failed=_failed(row),
+            success_permille=_success(row),
+            per_second=self._per_second(counters, second),
+            expected_per_second=(
+                self._expected(counters.market, now) if self._expected is not None else None
+            ),
+            p50_ms=percentile_ms(latency, 500),
+            p95_ms=percentile_ms(latency, 950),
+            p99_ms=percentile_ms(latency, 990),
+            pending=gauge.pending if gauge else 0,
+            oldest_pending_ms=gauge.oldest_ms if gauge else 0,
+            float_minor=gauge.float_minor if gauge else {},
+            issued=gauge.issued if gauge else {},
+            trust=gauge.trust if gauge else {},
+            trust_gap=(
+                {
+                    currency: gauge.trust.get(currency, 0) - gauge.issued.get(currency, 0)
+                    for currency in sorted(gauge.trust.keys() | gauge.issued.keys())
+                }
+                if gauge
+                else {}
+            ),
+            payments_today=payments_today,
+            moved_today=moved_today,
+            sms_sent=sms[SENT],
+            sms_delivered=sms[IN_TIME] + sms[LATE],
+            sms_failed=sms[LOST],
+            sms_permille=(judged - missing) * 1000 // judged if judged else None,
+            is_blind=gauge is None or second - gauge.second > BLIND_AFTER_S,
+        )
+
+    def parts(self, market: str) -> list[Part]:
+        """Return each product and channel that was used, the most used first."""
+        counters = self._counters[market]
+        since, until = _window(self._now_s())
+        found = []
+        for (product, channel), cell in list(counters.cells.items()):
+            row = cell.ring.row(since=since, until=until)
+            if not any(row):
+                continue
+            reasons = counters.reason_counts(cell, since=since, until=until)
+            found.append(
+                Part(
+                    product=product,
+                    channel=channel,
+                    attempts=_attempts(row),
+                    completed=_completed(row),
+                    refused=_refused(row),
+                    failed=_failed(row),
+                    success_permille=_success(row),
+                    p95_ms=percentile_ms(row[LATENCY:UNTIMED], 950),
+                    reasons=tuple(reasons[:TOP_REASONS]),
+                )
+            )
+        return sorted(found, key=lambda part: (-part.attempts, part.product, part.channel))
+
+    def series(self, market: str, what: str, *, minutes: int = 60) -> list[float | None]:
+        """Return one value a minute, oldest first, without the running minute; at most a day.
+
+        `what` is attempts, completed, failed, refused (counts), per_second, success, sms (permille)
+        or p95 (milliseconds); KeyError for anything else. None where the market was not heard, or
+        where there was nothing to make the value of.
+        """
+        value = _SERIES[what]
+        wanted = max(0, min(minutes, SERIES_MAX))
+        second = self._now_s()
+        until = second // 60 * 60
+        since = until - wanted * 60
+        rows = self._counters[market].minutes.rows(since=since, until=until)
+        settled_until = second - DUE_AFTER_S
+        return [
+            value(list(row), since + (place + 1) * 60 <= settled_until)
+            if row[HEARD] or _attempts(row)
+            else None
+            for place, row in enumerate(rows)
+        ]
+
+    # For the watch
+
+    def facts(self, market: str) -> Facts:
+        """Return what detectors may know of a market now."""
+        second = self._now_s()
+        counters = self._counters[market]
+        if counters.mend(second):
+            log.warning("ops.telemetry.clock_set_back", market=market)
+        return Facts(market=market, now_s=second, due=counters.due(second))
+
+    def harm(self, market: str, counts: Counts) -> Harm:
+        """Return where the impact of a kind of trouble is counted."""
+        counters = self._counters[market]
+        match counts:
+            case Counts.RECEIPTS:
+                return counters.lost_receipts
+            case Counts.PAYMENTS:
+                return counters.failed_payments
+
+    def today(self, market: str) -> tuple[date, int, dict[str, int]]:
+        """Return the business day, its completed payments and the value they moved."""
+        return self._counters[market].today(self._now_s())
+
+    def go_on(self, market: str, *, day: date, payments: int, moved: dict[str, int]) -> None:
+        """Take up what was counted of the running day before a stop. Call it once, at the start."""
+        self._counters[market].go_on(self._now_s(), day=day, payments=payments, moved=moved)
+
+    def uncounted(self) -> tuple[int, Exception | None]:
+        """Return how many signals could not be counted since this was last asked, and the last why."""
+        found = self._uncounted, self._trouble
+        self._uncounted, self._trouble = 0, None
+        return found
+
+    def _now_s(self) -> int:
+        return to_micros(self._clock.now()) // 1_000_000
+
+    def _per_second(self, counters: Counters, second: int) -> float:
+        """Return attempts a second over the last minute's whole periods, or since the start."""
+        until = second // PERIOD_S * PERIOD_S
+        since = until - RATE_S
+        heard_s = min(RATE_S, until - self._began_s // PERIOD_S * PERIOD_S)
+        if heard_s <= 0:
+            return 0.0
+        return _attempts(counters.row(since=since, until=until)) / heard_s
+
+
+def _window(second: int) -> tuple[int, int]:
+    """Return the five minutes that end with the running period."""
+    until = (second // PERIOD_S + 1) * PERIOD_S
+    return until - WINDOW_S, until
+
+
+def _attempts(row: Sequence[int]) -> int:
+    return sum(row[column] for column in ATTEMPTS)
+
+
+def _completed(row: Sequence[int]) -> int:
+    return row[DONE] + row[LATER_DONE]
+
+
+def _refused(row: Sequence[int]) -> int:
+    return row[REFUSED] + row[LATER_REFUSED]
+
+
+def _failed(row: Sequence[int]) -> int:
+    return row[FAILED] + row[LATER_FAILED]
+
+
+def _success(row: Sequence[int]) -> int | None:
+    completed, failed = _completed(row), _failed(row)
+    return completed * 1000 // (completed + failed) if completed + failed else None
+
+
+def _sms(row: list[int], is_settled: bool) -> float | None:  # noqa: FBT001  one of a table of such
+    sent, in_time, late, lost = row[MINUTE_MESSAGE : MINUTE_MESSAGE + 4]
+    # What was sent a moment ago and is on its way is not missing yet.
+    judged, missing = judged_of(sent if is_settled else in_time + late, in_time, lost)
+    return (judged - missing) * 1000 / judged if judged else None
+
+
+def _success_of(row: list[int]) -> float | None:
+    found = _success(row)
+    return None if found is None else float(found)
+
+
+_SERIES: dict[str, Callable[[list[int], bool], float | None]] = {
+    "attempts": lambda row, _: float(_attempts(row)),
+    "completed": lambda row, _: float(_completed(row)),
+    "failed": lambda row, _: float(_failed(row)),
+    "refused": lambda row, _: float(_refused(row)),
+    "per_second": lambda row, _: _attempts(row) / 60,
+    "success": lambda row, _: _success_of(row),
+    "p95": lambda row, _: percentile_ms(row[LATENCY:UNTIMED], 950),
+    "sms": _sms,
+}
