@@ -88,7 +88,8 @@ def parse_minor(text: str, *, digits: int) -> int:
     part = found["part"] or ""
     if len(part) > digits:
         raise AmountUnreadable(f"more than {digits} decimals: {text[:40]!r}")
-    return int(found["whole"]) * 10**digits + int(part.ljust(digits, "0") or "0")
+    scale: int = 10**digits
+    return int(found["whole"]) * scale + int(part.ljust(digits, "0") or "0")
 
 
 def format_minor(minor: int, *, digits: int, grouped: bool = False) -> str:

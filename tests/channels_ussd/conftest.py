@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.stage import Stage, raised
 
+from tests.stage import Stage, raised
 from umoja.channels.ussd import Ussd
 from umoja.markets.texts import Texts
 from umoja.parties.party import Party, Role
@@ -55,9 +55,7 @@ class Handset:
         return party
 
     def assistant(self, outlet: Party, *, code: str, pin: str) -> Party:
-        party = Party(
-            id=0, role=Role.ASSISTANT, name="Neema", parent=outlet.id, operator_code=code
-        )
+        party = Party(id=0, role=Role.ASSISTANT, name="Neema", parent=outlet.id, operator_code=code)
         return self.stage.store.register(party, pin=pin)
 
     def speaks(self, party: Party, language: str) -> Party:

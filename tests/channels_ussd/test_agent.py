@@ -64,17 +64,23 @@ async def test_float_goes_to_another_outlet(ke):
     outlet = ke.outlet(float_minor=1_000_000)
     other = ke.outlet()
 
-    shown = await ke.dial(outlet, "4", other.agent_code, "2500")
-    own = await ke.dial(outlet, "4", outlet.agent_code)
+    shown = await ke.dial(outlet, "4", other.agent_code, "2500", session="one")
     done = await ke.dial(outlet, "4", other.agent_code, "2500", "1357", session="one")
 
-    assert shown.startswith("CON Send float KES 2,500 to Corner Kiosk.")
-    assert own.startswith("CON Your last session was cut off.")
-    assert done.startswith("CON"), "the session that was cut off is offered first"
-    assert ke.stage.has(other, "float") == 0
+    assert shown == (
+        "CON Send float KES 2,500 to Corner Kiosk.\nPIN, or operator code then PIN\n0 Back  00 Menu"
+    )
+    assert done.endswith("confirmed. KES 2,500, Corner Kiosk. Fee KES 0. You will get an SMS.")
+    assert ke.stage.has(outlet, "float") == 750_000
+    assert ke.stage.has(other, "float") == 250_000
 
-    done = await ke.dial(outlet, "2", "4", other.agent_code, "2500", "1357", session="two")
-    assert done.startswith("CON"), done
+
+async def test_an_outlet_sends_no_float_to_itself(ke):
+    outlet = ke.outlet(float_minor=1_000_000)
+
+    screen = await ke.dial(outlet, "4", outlet.agent_code)
+
+    assert screen.startswith("CON You cannot pay yourself.")
 
 
 async def test_an_outlet_without_float_is_told_before_the_pin(ke):

@@ -230,3 +230,38 @@ def test_a_minimum_is_of_its_service(raise_stage):
     assert et.pay("send_money", payer.id, payee.id, 4_00).decline is Decline.AMOUNT_TOO_SMALL
     assert et.pay("send_money", payer.id, payee.id, 5_00).receipt
     assert et.pay("withdraw", payer.id, outlet.id, 49_00).decline is Decline.AMOUNT_TOO_SMALL
+
+
+def test_a_thousand_a_day_were_free_for_a_while(raise_stage):
+    clock = at(2020, 10, 8)
+    mz: Stage = raise_stage("MZ", clock=clock)
+    payer, payee = mz.customer(tier="level2"), mz.customer(tier="level2")
+    mz.give_money(payer, 20_000_00)
+
+    def fees(*meticais: int) -> list[int]:
+        orders = [mz.pay("send_money", payer.id, payee.id, each * 100) for each in meticais]
+        return [order.price.fee for order in orders]
+
+    # 600 and 400 fill the day's thousand; the next one has its usual price.
+    assert fees(600, 400, 100) == [0, 0, 1_00]
+    clock.advance(timedelta(days=1))
+    assert fees(1_001, 1_000) == [10_00, 6_00]
+    # The measure was over on 10 October.
+    clock.advance(timedelta(days=1))
+    assert fees(600) == [6_00]
+    assert mz.breaches() == ()
+
+
+@pytest.mark.parametrize(
+    ("clock", "most"),
+    [(at(2020, 3, 29), 25_000_00), (at(2020, 3, 30), 50_000_00), (at(2024, 5, 1), 75_000_00)],
+    ids=["before", "covid", "since"],
+)
+def test_a_ceiling_of_one_payment_changes_on_its_day(raise_stage, clock, most):
+    mz: Stage = raise_stage("MZ", clock=clock)
+    payer, payee = mz.customer(tier="level2"), mz.customer(tier="level3")
+    for _ in range(4):
+        mz.give_money(payer, 25_000_00)
+    over = mz.pay("send_money", payer.id, payee.id, most + 1_00)
+    assert over.decline is Decline.AMOUNT_TOO_LARGE
+    assert mz.pay("send_money", payer.id, payee.id, most).receipt

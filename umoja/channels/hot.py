@@ -74,6 +74,7 @@ class HotDoor(HttpToolsProtocol):
     """The server's protocol, with hot paths taken out. Make one for a site with `door`."""
 
     find: Find
+    cycle: Any  # the server's own kind of request, or a hot one: it has what is asked of both
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -89,13 +90,10 @@ class HotDoor(HttpToolsProtocol):
         if found is None or any(name in _FRAMED for name, _ in self.headers):
             super().on_headers_complete()
             return
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers
-        }
-        hot = _Hot(
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
+        self.cycle = _Hot(
             *found, headers, self._nobody_waits, keep_alive=self.parser.should_keep_alive()
         )
-        self.cycle = hot  # type: ignore[assignment]  it has what the protocol asks of a request
 
     def on_body(self, body: bytes) -> None:
         hot = self.cycle
@@ -139,9 +137,7 @@ def door(find: Find) -> type[HotDoor]:
     return type("SiteDoor", (HotDoor,), {"find": staticmethod(find)})
 
 
-def _written(
-    answer: Told, common: Sequence[tuple[bytes, bytes]], *, keep_alive: bool
-) -> bytes:
+def _written(answer: Told, common: Sequence[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
     head = [
         _STATUS[answer.status],
         b"content-type: ",

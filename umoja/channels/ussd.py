@@ -42,13 +42,21 @@ from umoja.channels.ussd_menus import (
 )
 from umoja.clock import Clock, from_micros
 from umoja.faults import OutcomeUnknown, Unavailable
-from umoja.markets.texts import LAST_RESORT, SCREEN_MAX, Texts, characters, clean, clipped
+from umoja.markets.texts import (
+    LAST_RESORT,
+    NAME_MIN,
+    SCREEN_MAX,
+    Texts,
+    characters,
+    clean,
+    clipped,
+)
 from umoja.money import Money
 from umoja.parties.directory import PinUnfit
 from umoja.parties.party import SYSTEM, Party, PinOutcome, Role, Status
 from umoja.payments.branch import Branch
 from umoja.payments.lifecycle import REVERSAL_WINDOW_H, Step
-from umoja.payments.order import Ask, Consent, Decline, Order, Reverse, State
+from umoja.payments.order import Ask, Consent, Decline, Order, Quote, Reverse, State
 from umoja.payments.wallets import Line
 
 CHANNEL = "ussd"
@@ -268,6 +276,7 @@ def _kept(spot: Spot, resumed: Spot | None) -> Spot | None:
 
 
 _BODY = SCREEN_MAX - len("CON ")
+_SHRINK = ("name", "reference")
 
 
 def _end(text: str) -> str:
@@ -290,7 +299,7 @@ class _Caller:
         return self._scene.texts.say(self._scene.language, key, **fields)
 
     def _fit(self, key: str, limit: int = _BODY, /, **fields: str) -> str:
-        shrink = [name for name in ("name", "reference") if name in fields]
+        shrink = [name for name in _SHRINK if name in fields]
         return self._scene.texts.fit(
             self._scene.language, key, limit=limit, shrink=shrink, **fields
         )
@@ -367,13 +376,22 @@ class _Caller:
     def _above(self, spot: Spot, lines: list[str], /, **fields: str) -> Screen:
         """Show what will be done above the lines that ask for it: names give way to these.
 
-        Where something was typed wrongly there is no room to name the way back, which stays open.
+        Where something was typed wrongly there is no room to name the way back, which stays open;
+        and where an amount would be cut, what was wrong is left out: half an amount is a lie.
         """
         note = self._note(spot)
-        tail = "\n".join(lines if note else [*lines, self.say("item.back")])
-        room = _BODY - characters(tail) - 1 - (characters(note) + 1 if note else 0)
+        asking = "\n".join(lines if note else [*lines, self.say("item.back")])
+        room = _BODY - characters(asking) - 1
+        if note and self._shortest(spot, fields) > room - characters(note) - 1:
+            note = ""
+        room -= characters(note) + 1 if note else 0
         head = self._fit(f"confirm.{spot.place}", room, **fields)
-        return Screen(text="\n".join(filter(None, (note, head, tail))), goes_on=True)
+        return Screen(text="\n".join(filter(None, (note, head, asking))), goes_on=True)
+
+    def _shortest(self, spot: Spot, fields: dict[str, str]) -> int:
+        """Return how long the head of a confirmation is when names have given way."""
+        cut = {name: clipped(fields[name], NAME_MIN) for name in _SHRINK if name in fields}
+        return characters(self.say(f"confirm.{spot.place}", **{**fields, **cut}))
 
     def _note(self, spot: Spot) -> str:
         return self.say(spot.note.key, **spot.note.fields) if spot.note else ""
@@ -398,14 +416,25 @@ class _Caller:
             return self._refused(quote)
         fields = {
             "amount": self._written(quote.amount, quote.currency),
-            "fee": self._written(quote.price.charge, quote.currency),
+            "fee": self._price(quote, with_tax=True),
             "total": self._written(quote.total, quote.currency),
             "name": _shown(quote.payee_name),
             "phone": spot.answer("customer") or self._airtime_phone(spot),
             "reference": clean(ask.reference),
         }
         signs = "ask.pin_operator" if serves_operators(self._scene, spot) else "ask.pin_confirm"
-        return self._above(spot, [self.say(signs)], **fields)
+        lines = [self.say(signs)]
+        if self._shortest(spot, fields) > _BODY - characters("\n".join(lines)) - 1:
+            fields["fee"] = self._price(quote, with_tax=False)
+        return self._above(spot, lines, **fields)
+
+    def _price(self, quote: Quote, *, with_tax: bool) -> str:
+        """Return what the payer gives beside the amount: one sum, or fee and tax apart."""
+        if not (with_tax and quote.price.on_top):
+            return self._written(quote.price.charge, quote.currency)
+        fee = self._written(quote.price.fee, quote.currency)
+        tax = self._written(quote.price.on_top, quote.currency)
+        return f"{fee} + {self.say('word.tax')} {tax}"
 
     def _ask(self, spot: Spot, actor: int = 0) -> Ask | None:
         """Return the order that the answers make, or None where its receiver is gone."""

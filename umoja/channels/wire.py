@@ -1,6 +1,6 @@
 """The native API's messages: what comes in and goes out as JSON, and how parties are named."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,31 +12,68 @@ from umoja.parties.party import Party
 from umoja.payments.order import Order, Price, Quote
 from umoja.payments.wallets import Balance, Line
 
+KEY_MAX = 255
+PARTY_MAX = 2**53 - 1
+"""The largest number that every JSON reader keeps whole; far below what an account number holds."""
+
 Text = Annotated[str, msgspec.Meta(max_length=80)]
-Phone = Annotated[
-    str, msgspec.Meta(max_length=32, description="Any way of writing: 07…, +254…, 254…")
+Product = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=40,
+        description="send_money, pay_till, …: see the market's products",
+    ),
 ]
-Code = Annotated[str, msgspec.Meta(max_length=12, pattern=r"^[0-9]{1,12}$")]
-Pin = Annotated[str, msgspec.Meta(max_length=12, pattern=r"^[0-9]{1,12}$")]
+CurrencyCode = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=40, description="ISO 4217, one of the market's")
+]
+Reference = Annotated[
+    str, msgspec.Meta(max_length=40, description="A bill's account, the number that gets airtime")
+]
+PartyNumber = Annotated[int, msgspec.Meta(ge=1, le=PARTY_MAX, description="The party's number")]
+Phone = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=32,
+        description="In any way of writing: with the trunk prefix, with + or 00, or bare",
+    ),
+]
+Code = Annotated[
+    str, msgspec.Meta(max_length=12, pattern=r"^[0-9]{1,12}$", description="As people type it")
+]
+Pin = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=12,
+        pattern=r"^[0-9]{1,12}$",
+        description="Of whoever signs; three wrong ones in a row lock it",
+    ),
+]
+Yes = Annotated[bool, msgspec.Meta(description="True needs the payer's PIN")]
 Amount = Annotated[
     str,
     msgspec.Meta(
         max_length=20,
         pattern=r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$",
         description="Major units as a decimal string, for example 1250 or 12.50",
-        examples=["1250.00"],
     ),
+]
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=100, description="How many lines a page has")]
+PageToken = Annotated[
+    str, msgspec.Meta(max_length=40, description="`next` of the page before; empty: the first page")
 ]
 
 
-class In(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class In(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What comes in: unknown fields are refused."""
 
 
-class PartyRef(In):
-    """Names a party: exactly one of the fields."""
+class PartyRef(In, frozen=True, kw_only=True):
+    """Names a party: exactly one of the fields. `operator` is the market's own account."""
 
-    party: int | None = None
+    party: PartyNumber | None = None
     phone: Phone | None = None
     till: Code | None = None
     paybill: Code | None = None
@@ -44,44 +81,55 @@ class PartyRef(In):
     operator: bool | None = None
 
 
-class QuoteIn(In):
-    product: Text
+class QuoteIn(In, frozen=True, kw_only=True):
+    """What a payment would cost is asked; nothing is kept."""
+
+    product: Product
     payer: PartyRef
     payee: PartyRef
     amount: Amount
-    currency: Text
-    reference: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    currency: CurrencyCode
+    reference: Reference = ""
 
 
-class PaymentIn(In):
-    """A payment. With a PIN and `confirm` it is done at once; without, it waits for a confirm."""
+class PaymentIn(In, frozen=True, kw_only=True):
+    """A payment. With `confirm` and the PIN it is done at once; without, it waits for a confirm.
 
-    product: Text
+    `actor` is the assistant who serves at the agent's outlet and signs in the agent's place.
+    """
+
+    product: Product
     payer: PartyRef
     payee: PartyRef
     amount: Amount
-    currency: Text
-    reference: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    currency: CurrencyCode
+    reference: Reference = ""
     actor: PartyRef | None = None
     pin: Pin | None = None
-    confirm: bool = False
+    confirm: Yes = False
 
 
-class ConfirmIn(In):
-    confirm: bool = True
+class ConfirmIn(In, frozen=True, kw_only=True):
+    """The payer's yes, signed with the PIN; or no with `confirm` false, which cancels."""
+
+    confirm: Yes = True
     pin: Pin | None = None
 
 
-class ReverseIn(In):
-    pin: Pin
+class ReverseIn(In, frozen=True, kw_only=True):
+    """The payer asks the payment back, signed with the payer's PIN."""
+
+    pin: Pin | None = None
 
 
-class ConsentIn(In):
+class ConsentIn(In, frozen=True, kw_only=True):
+    """The receiver gives the payment back (`agree`) or keeps it, signed with the receiver's PIN."""
+
     agree: bool
-    pin: Pin
+    pin: Pin | None = None
 
 
-class PartyIn(In):
+class PartyIn(In, frozen=True, kw_only=True):
     """A new customer, with the PIN she chose where she already chose one."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
@@ -92,12 +140,84 @@ class PartyIn(In):
     pin: Pin | None = None
 
 
-class PinIn(In):
+class PinIn(In, frozen=True, kw_only=True):
+    """A PIN to set. The old one is needed where there is one."""
+
     old_pin: Pin | None = None
     new_pin: Pin
 
 
+class PaymentsQuery(In, frozen=True, kw_only=True):
+    """Which payment is looked for: by its receipt number, or by the key it was asked with."""
+
+    receipt: Annotated[str, msgspec.Meta(max_length=40, description="Ten of A-Z and 0-9")] = ""
+    key: Annotated[
+        str,
+        msgspec.Meta(max_length=KEY_MAX, description="The Idempotency-Key it was asked with"),
+    ] = ""
+
+
+class PartiesQuery(In, frozen=True, kw_only=True):
+    """Which parties are looked for: one by phone, till, paybill or agent code; else all, in pages."""
+
+    phone: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    till: Annotated[str, msgspec.Meta(max_length=12)] = ""
+    paybill: Annotated[str, msgspec.Meta(max_length=12)] = ""
+    agent: Annotated[str, msgspec.Meta(max_length=12)] = ""
+    role: Literal["", "customer", "dealer", "agent", "assistant", "organisation"] = ""
+    page_size: PageSize = 20
+    page_token: PageToken = ""
+
+
+class PageQuery(In, frozen=True, kw_only=True):
+    """Which page of a list."""
+
+    page_size: PageSize = 20
+    page_token: PageToken = ""
+
+
+class TokenIn(In, frozen=True, kw_only=True):
+    """OAuth2 client credentials, as a form. Id and secret may come by HTTP Basic instead."""
+
+    grant_type: Literal["client_credentials"]
+    scope: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+
+
+class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
+    """An access token: send it as `Authorization: Bearer …`."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    scope: str
+
+
+class TokenError(msgspec.Struct, frozen=True, kw_only=True):
+    """An error of the token endpoint, in the words of RFC 6749."""
+
+    error: Literal["invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type"]
+    error_description: str
+
+
+class HealthOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The process answers."""
+
+    status: Literal["up"]
+
+
+class ReadyOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Which markets take payments; `shut` names those that do not."""
+
+    ready: bool
+    markets: dict[str, bool]
+    shut: list[str]
+
+
 class TaxOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tax takes; `included` means inside the fee, otherwise on top of it."""
+
     tax: str
     amount: str
     included: bool
@@ -114,6 +234,8 @@ class PriceOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payment would cost now, and the name of who would receive it."""
+
     product: str
     amount: str
     currency: str
@@ -143,7 +265,16 @@ class PaymentOut(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str | None
 
 
+class PaymentsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The payments that were found; none is an empty list."""
+
+    payments: list[PaymentOut]
+    next: str | None
+
+
 class BalanceOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What one purse has free, and what is held of it for something."""
+
     purse: str
     currency: str
     available: str
@@ -151,11 +282,15 @@ class BalanceOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BalancesOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Every purse of a party in every currency of the market."""
+
     party: int
     balances: list[BalanceOut]
 
 
 class LineOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One movement: what came, or went (negative), fees and taxes included."""
+
     sequence: int
     at: str
     payment: str
@@ -168,13 +303,15 @@ class LineOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatementOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A page, newest first; `next` is the page token of the older lines, absent on the last."""
+    """A page, newest first; `next` is the page token of the older lines, null on the last."""
 
     lines: list[LineOut]
     next: str | None
 
 
 class PartyOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A party of this market."""
+
     party: int
     role: str
     name: str
@@ -188,6 +325,8 @@ class PartyOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartiesOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of parties; `next` is the page token of those that follow, null on the last."""
+
     parties: list[PartyOut]
     next: str | None
 
@@ -208,7 +347,11 @@ def resolve(directory: Directory, market: Market, ref: PartyRef, *, operator: in
 
     A wrong name is not an error here: the desk refuses party 0 in its own words.
     """
-    named = [value for value in (ref.party, ref.phone, ref.till, ref.paybill, ref.agent) if value]
+    named = [
+        value
+        for value in (ref.party, ref.phone, ref.till, ref.paybill, ref.agent)
+        if value is not None
+    ]
     if len(named) + bool(ref.operator) != 1:
         return None
     found: Party | None

@@ -60,8 +60,12 @@ _RULE_WORDS: dict[str, tuple[str, ...]] = {
     "dormancy": ("inactive_months", "terminate_after_months"),
     "retention": ("years",),
     "security": ("second_factor_above",),
+    "customer_class": (),
+    "exchange": (),
+    "release_gate": (),
     "regulators": ("payments", "telecom", "tax", "data_protection", "unclaimed_assets", "aml"),
 }
+"""Each rule's own words; any rule may also have a `detail` for people to read."""
 
 
 class PackUnknown(LookupError):
@@ -123,6 +127,8 @@ def new(code: str, parent: Path) -> Path:
     if not checks.CODE.fullmatch(code):
         raise ValueError(f"a market code is two capital letters, not {code!r}")
     folder = parent / code
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already: nothing was changed")
     folder.mkdir(parents=True)
     for blank in sorted(BLANK.glob("*.yaml")):
         text = blank.read_text(encoding="utf-8").replace("XX", code)
@@ -142,8 +148,24 @@ def placeholders(market: Market) -> tuple[str, ...]:
     return tuple(found)
 
 
+FILES = (
+    "market.yaml",
+    "limits.yaml",
+    "tariffs.yaml",
+    "commissions.yaml",
+    "taxes.yaml",
+    "calendar.yaml",
+    "rules.yaml",
+    "gaps.yaml",
+)
+
+
 def _read(folder: Path) -> tuple[Market, tuple[PackFault, ...]]:
     faults = Faults()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".yaml", ".yml"} and path.name not in FILES:
+            known = ", ".join(FILES)
+            faults.add(file=path.name, message=f"unknown file; the files of a pack are {known}")
     market = _Pack(folder, faults).market()
     if not faults.found:
         checks.check(market, folder=folder.name, faults=faults)
@@ -248,13 +270,17 @@ class _Pack:
         lines = row.inner("bands")
         if lines is None:
             return ()
-        bands = []
-        for span, price in lines.cells.items():
-            band = self._band(lines, span, price, currency)
-            if band is not None:
-                bands.append(band)
-        bands.sort(key=lambda band: band.first)
+        found = [self._band(lines, span, price, currency) for span, price in lines.cells.items()]
+        bands = [band for band in found if band is not None]
+        if len(bands) < len(found):
+            return tuple(bands)  # beside one that could not be read, a hole is no news
         for below, above in pairwise(bands):
+            if above.last < below.first:
+                row.fault(
+                    f"the band from {_written(above.first, currency)} stands after that from"
+                    f" {_written(below.first, currency)}: write the lowest first"
+                )
+                break
             if above.first <= below.last:
                 row.fault(f"bands overlap at {_written(above.first, currency)}")
             elif above.first != below.last + currency.step:
@@ -675,6 +701,9 @@ class _Pack:
         found = {}
         days = table.inner("days")
         for text in days.cells if days else ():
+            if text == FILL_IN:
+                table.fault("fill in the holidays")
+                continue
             try:
                 found[iso_day(text)] = days.text(text) if days else ""
             except ValueError:
@@ -723,7 +752,7 @@ class _Pack:
             if words is None:
                 row.fault(f"unknown rule; known are {', '.join(_RULE_WORDS)}")
                 continue
-            rules[row.row] = {word: row.text(word) for word in words if row.has(word)}
+            rules[row.row] = {word: row.text(word) for word in (*words, "detail") if row.has(word)}
             match row.row:
                 case "reversal":
                     hours["reversal"] = row.whole("window_h")

@@ -19,6 +19,8 @@ from umoja.money import AmountUnreadable, parse_minor, parse_percent
 
 FILL_IN = "FILL IN"
 NONE = "none"
+SHEET_BYTES_MAX = 1_000_000
+FAULTS_MAX = 200
 
 _WORDS = re.compile(r"\s*,\s*")
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
@@ -41,19 +43,26 @@ class PackFault:
 
     def __str__(self) -> str:
         place = " / ".join(part for part in (self.file, self.table, self.row) if part)
-        return f"{place}: {self.message}"
+        return f"{place}: {self.message}" if place else self.message
 
 
 @dataclass(slots=True)
 class Faults:
-    """Collects what is wrong."""
+    """Collects what is wrong, each thing once; beyond FAULTS_MAX only that there is more."""
 
     found: list[PackFault] = field(default_factory=list)
 
     def add(self, *, file: str, table: str = "", row: str = "", message: str) -> None:
         fault = PackFault(file, table, row, message)
-        if fault not in self.found:
-            self.found.append(fault)
+        if len(self.found) > FAULTS_MAX or fault in self.found:
+            return
+        if len(self.found) == FAULTS_MAX:
+            fault = PackFault("", "", "", "and more: mend these first")
+        self.found.append(fault)
+
+
+class _Unreadable(ValueError):
+    """The file is no sheet; the message says where and why."""
 
 
 class _StrictLoader(_Loader):  # type: ignore[misc]
@@ -62,11 +71,11 @@ class _StrictLoader(_Loader):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         seen: set[str] = set()
         for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Unreadable(f"line {line}: a name must be one word, not a list")
             if key.value in seen:
-                line = key.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} stands twice, again on line {line}", None
-                )
+                raise _Unreadable(f"line {line}: {key.value!r} stands here a second time")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -84,7 +93,8 @@ class Row:
         if isinstance(cells, dict):
             self.cells = cells
         else:
-            self.fault("must be a list of 'word: value' lines")
+            self.fault("must hold lines of the form 'word: value'")
+            self.faults = Faults()  # what else is wrong with it follows from that
 
     def fault(self, message: str) -> None:
         self.faults.add(file=self.file, table=self.table, row=self.row, message=message)
@@ -302,20 +312,49 @@ class Sheet:
 
 
 def _tables(path: Path, file: str, faults: Faults, *, needed: bool) -> dict[str, Any]:
+    if not needed and not path.exists():
+        return {}
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+        return _read(path)
     except FileNotFoundError:
-        if needed:
-            faults.add(file=file, message="the file is missing")
-        return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as unreadable:
-        message = " ".join(str(unreadable).split())
-        faults.add(file=file, message=f"the file cannot be read: {message}")
-        return {}
+        faults.add(file=file, message="the file is missing")
+    except OSError as closed:
+        faults.add(file=file, message=f"the file cannot be opened: {closed.strerror}")
+    except UnicodeDecodeError as odd:
+        faults.add(file=file, message=f"the file is not UTF-8 text (byte {odd.start + 1})")
+    except RecursionError:
+        faults.add(file=file, message="the file cannot be read: lists too deep in each other")
+    except yaml.YAMLError as wrong:
+        faults.add(file=file, message=f"the file cannot be read: {_said(wrong)}")
+    except _Unreadable as wrong:
+        faults.add(file=file, message=f"the file cannot be read: {wrong}")
+    return {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the tables of a file. Raise OSError, YAMLError, UnicodeDecodeError or _Unreadable."""
+    with path.open("rb") as file:
+        raw = file.read(SHEET_BYTES_MAX + 1)
+    if len(raw) > SHEET_BYTES_MAX:
+        raise _Unreadable(f"it is larger than {SHEET_BYTES_MAX} bytes")
+    text = raw.decode("utf-8")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            raise _Unreadable(f"line {number} begins with a tab: use spaces")
+    found = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
+    if not found:
+        raise _Unreadable("it is empty")
     if not isinstance(found, dict):
-        faults.add(file=file, message="the file must hold tables, each a name and a colon")
-        return {}
+        raise _Unreadable("it must hold tables, each a name and a colon")
     return found
+
+
+def _said(wrong: yaml.YAMLError) -> str:
+    """Return where and why, without the parser's own words for the file."""
+    mark = getattr(wrong, "problem_mark", None)
+    why = " ".join(str(getattr(wrong, "problem", "") or wrong).split())
+    why = why.replace(' in "<unicode string>"', "")
+    return f"line {mark.line + 1}: {why}" if mark else why
 
 
 def iso_day(text: str) -> date:

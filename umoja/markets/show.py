@@ -399,7 +399,7 @@ def _percent(millionths: int) -> str:
 
 
 def _quota(market: Market, quota: Quota, currency: str) -> str:
-    of = [f"{quota.count} payments"] if quota.count is not None else []
+    of = [f"{quota.count} payment{'' if quota.count == 1 else 's'}"] if quota.count else []
     if quota.value is not None:
         of.append(f"{currency} {_amount(market, quota.value, currency)}")
     return f"{' or '.join(of)} a {quota.per.value.removeprefix('calendar_')}"

@@ -19,7 +19,15 @@ import yaml
 from umoja.markets.market import Market
 
 SCREEN_MAX = 160
-"""Characters of one USSD screen, as gateways count them: UTF-16 units."""
+"""Characters of one USSD screen, as gateways count them: UTF-16 units.
+
+The network below sends a screen in 160 octets: 182 letters of GSM-7, but 80 of Arabic or Amharic.
+Most gateways send the rest of a longer screen after it; where one does not, its screens in these
+scripts are cut by the network, and the catalogue's texts have to be made shorter.
+"""
+
+NAME_MIN = 6
+"""The fewest characters that are left of a name or a reference that gives way."""
 
 LAST_RESORT = "en"
 """What is spoken where neither the person's language nor the market's has a catalogue."""
@@ -93,7 +101,7 @@ class Texts:
     ) -> str:
         """Return the text in at most `limit` characters: the fields named in `shrink` give way."""
         text = self.say(language, key, **fields)
-        for width in (24, 18, 13, 9, 6):
+        for width in (24, 18, 13, 9, NAME_MIN):
             if characters(text) <= limit:
                 return text
             cut = {name: clipped(fields[name], width) for name in shrink}
@@ -233,7 +241,7 @@ def _loaded(folder: Path) -> Texts:
 
 def _entry(value: object) -> tuple[Entry | None, str]:
     """Return the entry, or None and what is wrong with it."""
-    needs_review = False
+    needs_review: object = False
     if isinstance(value, dict):
         if not value.keys() <= {"text", "review"}:
             return None, "has words beside text and review"
@@ -263,10 +271,10 @@ def _loader(name: str, faults: list[str]) -> type[yaml.SafeLoader]:
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = loader.construct_object(key_node, deep=True)
             if key in found:
                 faults.append(f"{name}: {key} comes twice")
-            found[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+            found[key] = loader.construct_object(value_node, deep=True)
         return found
 
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
