@@ -39,7 +39,8 @@ def floats_and_divisions(source: str) -> list[str]:
     found.extend(
         f"{node.lineno}: {getattr(node.func, 'id', '')}()"
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"float", "Decimal", "round"}
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") in {"float", "Decimal", "round"}
     )
     return found
 

@@ -21,7 +21,7 @@ from umoja.channels.http import site
 from umoja.channels.sms import Receipts
 from umoja.channels.ussd import Ussd, ussd_door
 from umoja.clock import Clock
-from umoja.config import Config
+from umoja.config import Config, read
 from umoja.console.sandbox import Sandbox
 from umoja.console.site import console
 from umoja.faults import Fault, Unavailable
@@ -56,6 +56,9 @@ log = structlog.get_logger()
 
 Progress = Callable[[str], None]
 """Told in a few words what is being done."""
+
+Settings = Config
+"""What a hall is built from, as the rooms above the hall call it: they read no configuration."""
 
 
 class DataInUse(RuntimeError):
@@ -295,6 +298,21 @@ class Hall:
     def ready(self) -> dict[str, bool]:
         """Say of each market whether it takes payments."""
         return dict.fromkeys(self.houses, True) | dict.fromkeys(self.shut, False)
+
+
+def stage_settings(folder: Path, market: str) -> Config:
+    """Return what a stage is built from: one market in a folder of its own, and nothing from outside.
+
+    The keys are the same for every stage, so that the same play writes the same journal.
+    """
+    flags = {
+        "data": folder,
+        "markets": market,
+        "log_level": "warning",
+        "pin_key": "the PIN key of a stage",
+        "mark_key": "the mark key of a stage",
+    }
+    return read(file=None, environ={}, flags=flags)
 
 
 def load_markets(config: Config) -> dict[str, Market]:

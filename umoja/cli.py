@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 
 if TYPE_CHECKING:
     from umoja.config import Config
@@ -48,6 +49,10 @@ Data = Annotated[
 Markets = Annotated[
     str | None, Parameter(name="--markets", help="Codes with commas, for example KE,GH.")
 ]
+Customers = Annotated[
+    int,
+    Parameter(help="Simulated customers in each market.", validator=Number(gte=1, lte=20_000)),
+]
 ConfigFile = Annotated[Path | None, Parameter(name="--config", help="A configuration file (TOML).")]
 
 
@@ -65,18 +70,22 @@ def up(
         bool, Parameter(negative="", help="Throw the sandbox's data away and begin anew.")
     ] = False,
     rate: Annotated[
-        float, Parameter(help="Simulated payments a second, all markets together.")
+        float,
+        Parameter(
+            help="Simulated payments a second, all markets together.",
+            validator=Number(gte=0, lte=1_000),
+        ),
     ] = 24.0,
-    customers: Annotated[int, Parameter(help="Simulated customers in each market.")] = 300,
+    customers: Customers = 300,
     seed: Annotated[int, Parameter(help="The same seed makes the same people and days.")] = 7,
 ) -> int:
     """Start the sandbox: every market, simulated people and payments, and the operations centre.
 
     Example: umoja up --markets KE,GH --port 9000
     """
+    config = _config(None, {"port": port, "host": host, "data": data, "markets": markets})
     from umoja.simulator.sitting import sit
 
-    config = _config(None, {"port": port, "host": host, "data": data, "markets": markets})
     return sit(
         config,
         is_fresh=fresh,
@@ -92,9 +101,10 @@ def serve(*, config: ConfigFile = None) -> int:
 
     Example: umoja serve --config umoja.toml
     """
+    settings = _config(config, {}, is_production=True)
     from umoja.simulator.sitting import serve_forever
 
-    return serve_forever(_config(config, {}, is_production=True))
+    return serve_forever(settings)
 
 
 @app.command(name="config")
@@ -135,6 +145,9 @@ def check(code: str | None = None, *, packs: Path | None = None, as_json: Json =
 
     folder = packs or shelf.PACKS
     codes = [code.upper()] if code else list(shelf.codes(folder=folder))
+    if not codes:
+        _complain(f"there is no pack in {folder}")
+        return USAGE
     found: dict[str, list[str]] = {}
     for each in codes:
         if not (folder / each).is_dir():
@@ -144,7 +157,7 @@ def check(code: str | None = None, *, packs: Path | None = None, as_json: Json =
     if as_json:
         _print_json(found)
     for each, faults in () if as_json else found.items():
-        sys.stdout.write(f"{each}: {'good' if not faults else f'{len(faults)} faults'}\n")
+        sys.stdout.write(f"{each}: {_faults_counted(len(faults))}\n")
         sys.stdout.writelines(f"  {fault}\n" for fault in faults)
     return WRONG if any(found.values()) else OK
 
@@ -374,8 +387,13 @@ def simulate(
     market: str,
     *,
     day: Annotated[str | None, Parameter(help="Which day. Default: today.")] = None,
-    payments: Annotated[int, Parameter(help="About how many payments in the day.")] = 5_000,
-    customers: int = 300,
+    payments: Annotated[
+        int,
+        Parameter(
+            help="About how many payments in the day.", validator=Number(gte=1, lte=10_000_000)
+        ),
+    ] = 5_000,
+    customers: Customers = 300,
     seed: int = 7,
     as_json: Json = False,
 ) -> int:
@@ -383,11 +401,18 @@ def simulate(
 
     Example: umoja simulate TZ --day 2026-12-24 --payments 20000
     """
+    from datetime import date
+
+    try:
+        wanted = date.fromisoformat(day) if day else None
+    except ValueError:
+        _complain(f"{day} is not a day: write it as 2026-03-31")
+        return USAGE
     from umoja.simulator.sitting import simulate_day
 
     with _progress(f"{market.upper()}: simulating") as step:
         report = simulate_day(
-            market.upper(), day=day, payments=payments, customers=customers, seed=seed, step=step
+            market.upper(), day=wanted, payments=payments, customers=customers, seed=seed, step=step
         )
     if as_json:
         _print_json(report)
@@ -402,7 +427,10 @@ def drill(
     fault: str,
     *,
     market: str,
-    speed: Annotated[float, Parameter(help="How many times as fast as real time.")] = 20.0,
+    speed: Annotated[
+        float,
+        Parameter(help="How many times as fast as real time.", validator=Number(gte=1, lte=60)),
+    ] = 20.0,
     seed: int = 7,
     as_json: Json = False,
 ) -> int:
@@ -510,6 +538,10 @@ def _clients(config: "Config") -> Any:
     from umoja.storage.database import Database
 
     return closing(Clients(Database(config.data / "clients.db"), clock=SystemClock()))
+
+
+def _faults_counted(faults: int) -> str:
+    return "good" if not faults else "1 fault" if faults == 1 else f"{faults} faults"
 
 
 def _kept(data: Path) -> list[str]:

@@ -219,7 +219,7 @@ class Receipts:
         try:
             await self._off_loop(lambda: self._look(found))
             self._is_troubled = False
-        except Exception as cause:
+        except Exception as cause:  # noqa: BLE001  the loop outlives whatever breaks in a round
             # The texts wait in the file or in the journal, where the next round finds them.
             if not isinstance(cause, Fault):
                 self._log_bug("channels.sms.bug", cause)
@@ -278,7 +278,7 @@ class Receipts:
             return self._writer.messages(order)
         except Unavailable:
             raise  # nothing was kept: the same order comes again
-        except Exception as cause:
+        except Exception as cause:  # noqa: BLE001  it is told, and the orders behind it go on
             self._log_bug("channels.sms.unwritten", cause, order=order.id)
             return []
 
@@ -306,7 +306,7 @@ class Receipts:
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
                 await self._route.send(message_id=message.id, to=message.phone, text=message.text)
-        except Exception as cause:
+        except Exception as cause:  # noqa: BLE001  a partner's program may raise anything
             # Unavailable: not taken. Everything else may have been taken: the same id again is harmless.
             if not isinstance(cause, (Fault, TimeoutError)):
                 self._log_bug("channels.sms.route_bug", cause, route=self._route.name)

@@ -16,12 +16,14 @@ class SimulatedAirtime:
     """Tops up phones that nobody holds: implements payments.ports.AirtimePartner.
 
     Numbers that end in 000 are refused. It remembers the last hundred thousand orders; an order
-    older than those is forgotten, and would be topped up again.
+    older than those is forgotten, and would be topped up again. So would be one from before a restart:
+    what it knows lives as long as the process.
     """
 
     def __init__(self, *, name: str, clock: Clock, seed: str) -> None:
         self.name = name
         self.is_dead = False  # answers nobody, tops up nobody
+        self.slow_s = 0.0  # seconds more until it answers
         self.loses_answers_permille = 0  # of orders: topped up, but the answer never arrives
         self._clock = clock
         self._random = Random(f"{seed}.airtime")  # noqa: S311  play, not secrets
@@ -33,7 +35,7 @@ class SimulatedAirtime:
         pause_ms = self._random.randint(*DELAY_MS)
         is_lost = self._random.randrange(1000) < self.loses_answers_permille
         self._require_alive()
-        await self._clock.sleep(pause_ms / 1000)
+        await self._clock.sleep(pause_ms / 1000 + self.slow_s)
         self._require_alive()
         outcome = self._outcomes.get(order_id)
         if outcome is None:

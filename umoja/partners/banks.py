@@ -9,17 +9,8 @@ class SimulatedBank:
     """
 
     def __init__(self) -> None:
-        self._missing: dict[str, int] = {}
+        self.short_permille = 0  # of what was booked, that the statement does not show
 
-    def statement_balance(self, currency: str, booked_minor: int) -> int:
+    def statement_balance(self, currency: str, booked_minor: int) -> int:  # noqa: ARG002  a real bank needs it
         """Return the trust account's balance in minor units, given what was booked to it."""
-        return booked_minor - self._missing.get(currency, 0)
-
-    def lose(self, currency: str, minor: int) -> None:
-        """Let the statement show `minor` units less than was booked; 0 puts it right again."""
-        self._missing[currency] = minor
-
-    @property
-    def missing(self) -> dict[str, int]:
-        """Return by currency how much less the statement shows."""
-        return {currency: minor for currency, minor in self._missing.items() if minor}
+        return booked_minor - -(-booked_minor * self.short_permille // 1000)

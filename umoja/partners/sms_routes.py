@@ -49,22 +49,27 @@ class SimulatedRoute:
         self._on_receipt = on_receipt
         self._inboxes: OrderedDict[str, deque[Delivered]] = OrderedDict()
         self._texts = 0
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, bool] = OrderedDict()  # by message: is it delivered?
         self._in_transit: list[tuple[float, int, str, str, str]] = []
         self._taken = 0
         self._carrier: asyncio.Task[None] | None = None
 
     async def send(self, *, message_id: str, to: str, text: str) -> None:
-        """Take one message; the same id is taken and delivered once. Raise Unavailable or Busy."""
+        """Take one message. Raise Unavailable or Busy: not taken.
+
+        The same id is taken and delivered once; where it was delivered, that is told again.
+        """
         self._require_alive()
         if self.slow_s:
             await self._clock.sleep(self.slow_s)
             self._require_alive()
         if message_id in self._known:
+            if self._known[message_id]:
+                self._on_receipt(message_id, True)  # noqa: FBT003  the listener's form
             return
         if len(self._in_transit) >= IN_TRANSIT_MAX:
             raise Busy(self.name)
-        self._known[message_id] = None
+        self._known[message_id] = False
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
         delay_s = self._random.randint(*DELAY_MS) / 1000 + self.slow_s
@@ -98,6 +103,8 @@ class SimulatedRoute:
             while self._in_transit and self._in_transit[0][0] <= now_s:
                 _, _, message_id, phone, text = heapq.heappop(self._in_transit)
                 self._deliver(phone, Delivered(self._clock.now(), text, message_id))
+                if message_id in self._known:
+                    self._known[message_id] = True
                 self._on_receipt(message_id, True)  # noqa: FBT003  the listener's form
 
     def _deliver(self, phone: str, delivered: Delivered) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from umoja.app import (
     DataInUse,
     Hall,
     NotForProduction,
+    Settings,
     listening,
     load_markets,
     require_production_ready,
     serve_until_stopped,
+    stage_settings,
 )
 from umoja.clock import Clock, FastClock, ManualClock, SystemClock
-from umoja.config import Config, read
 from umoja.faults import Unavailable
 from umoja.markets.market import Market
 from umoja.money import format_minor
@@ -34,10 +36,11 @@ from umoja.simulator.drill import DETECTOR_OF, drill
 from umoja.simulator.population import Population, is_settled, plan, settle
 from umoja.simulator.run import Traffic, play_day
 from umoja.simulator.sandbox import SandboxDesk, faults_of
-from umoja.simulator.traffic import expected_per_second
+from umoja.simulator.traffic import day_factor, expected_per_second
 
 SANDBOX = "sandbox.json"
 WARM_UP_S = 90  # of a drill's clock, before the fault
+STAGE_CUSTOMERS = 2_000  # of a drill: enough for payments of a usual size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +58,18 @@ class Scale:
         return cls(rate=rate, shares={code: rate * w / total for code, w in weights.items()})
 
 
-def sit(config: Config, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
+def sit(config: Settings, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
     """Run the sandbox until it is told to stop; return the exit code."""
     _log(config)
     return asyncio.run(_sit(config, is_fresh=is_fresh, rate=rate, customers=customers, seed=seed))
 
 
-async def _sit(config: Config, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
+async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
     markets = load_markets(config)
     at = listening(config)
     _prepare(config.data, is_fresh=is_fresh)
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept = _kept(config.data, seed=seed, customers=customers)
     scale = Scale.of(rate, markets)
     tell = _Teller()
     hall = Hall(
@@ -78,10 +83,14 @@ async def _sit(config: Config, *, is_fresh: bool, rate: float, customers: int, s
     traffic: Traffic | None = None
     running: asyncio.Task[None] | None = None
     try:
-        kept = _kept(config.data, seed=seed, customers=customers)
+        _require_a_market(hall)
+        if (kept["seed"], kept["customers"]) != (seed, customers):
+            tell.say(
+                f"{config.data} keeps its {kept['customers']} customers a market of seed"
+                f" {kept['seed']}: --fresh begins anew"
+            )
         populations = _settled(hall, kept, tell)
         _clients_for(hall, kept, config.data)
-        password = hall.centre.staff.first_administrator()
         hall.start()
         sandbox = SandboxDesk(hall=hall, populations=populations, faults=faults_of(hall))
         if rate > 0:
@@ -96,7 +105,7 @@ async def _sit(config: Config, *, is_fresh: bool, rate: float, customers: int, s
         await serve_until_stopped(
             hall.site(sandbox=sandbox),
             at=at,
-            on_ready=lambda: tell.ready(hall, kept, populations, password),
+            on_ready=lambda: tell.ready(hall, kept, populations),
         )
     finally:
         tell.step("")
@@ -111,7 +120,7 @@ async def _sit(config: Config, *, is_fresh: bool, rate: float, customers: int, s
     return 0
 
 
-def serve_forever(config: Config) -> int:
+def serve_forever(config: Settings) -> int:
     """Run production mode until it is told to stop; return the exit code."""
     _log(config)
     markets = load_markets(config)
@@ -121,14 +130,16 @@ def serve_forever(config: Config) -> int:
     return asyncio.run(_serve(config, markets))
 
 
-async def _serve(config: Config, markets: dict[str, Market]) -> int:
+async def _serve(config: Settings, markets: dict[str, Market]) -> int:
     at = listening(config)
     hall = Hall(config=config, clock=SystemClock(), markets=markets)
     try:
-        password = hall.centre.staff.first_administrator()
+        _require_a_market(hall)
         hall.start()
 
         def ready() -> None:
+            # Made only now that it can be told: a start that was cut off takes no password with it.
+            password = hall.centre.staff.first_administrator()
             sys.stderr.write(f"umoja serves {', '.join(hall.branches)} at {_address(config)}\n")
             if password:
                 sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
@@ -142,7 +153,7 @@ async def _serve(config: Config, markets: dict[str, Market]) -> int:
 def simulate_day(
     code: str,
     *,
-    day: str | None,
+    day: date | None,
     payments: int,
     customers: int,
     seed: int,
@@ -150,10 +161,11 @@ def simulate_day(
 ) -> dict[str, Any]:
     """Play one market's day as fast as it goes, in a folder that is thrown away; return figures."""
     with tempfile.TemporaryDirectory(prefix="umoja-day-") as folder:
-        config = _stage_config(Path(folder), code)
+        config = stage_settings(Path(folder), code)
+        _log(config)
         markets = load_markets(config)
         market = markets[code]
-        wanted = date.fromisoformat(day) if day else market.business_day(SystemClock().now())
+        wanted = day or market.business_day(SystemClock().now())
         clock = ManualClock(datetime.combine(wanted, time(0), market.zone) - timedelta(hours=1))
         hall = Hall(config=config, clock=clock, markets=markets)
         try:
@@ -163,7 +175,7 @@ def simulate_day(
                 hall.branches[code],
                 people,
                 day=wanted,
-                per_second=payments / 86_400,
+                per_second=payments / 86_400 / day_factor(market, wanted),
                 seed=seed,
                 clock=clock,
                 step=step,
@@ -176,6 +188,7 @@ def simulate_day(
                 report[f"issued {total.currency}"] = format_minor(total.issued, digits=digits)
                 report[f"trust {total.currency}"] = format_minor(total.trust, digits=digits)
             report["journal lines"] = books.rows
+            report["journal digest"] = _digest(hall, code)
             report["breaches"] = list(books.breaches)
             return report
         finally:
@@ -205,7 +218,8 @@ async def _stage_drill(
     tell: Callable[[str], None],
     folder: Path,
 ) -> dict[str, Any]:
-    config = _stage_config(folder, market)
+    config = stage_settings(folder, market)
+    _log(config)
     markets = load_markets(config)
     scale = Scale(rate=3.0, shares={market: 3.0})
     # Ten in the morning of a usual day there: a drill shows the same at any hour of ours.
@@ -215,7 +229,7 @@ async def _stage_drill(
     running: asyncio.Task[None] | None = None
     traffic: Traffic | None = None
     try:
-        people = plan(markets[market], customers=200, seed=seed)
+        people = plan(markets[market], customers=STAGE_CUSTOMERS, seed=seed)
         settle(hall.branches[market], people)
         hall.start()
         traffic = Traffic(
@@ -286,10 +300,11 @@ class _Teller:
         hall: Hall,
         kept: dict[str, Any],
         populations: dict[str, Population],
-        password: str | None,
     ) -> None:
         """Say where to look and with what to sign in."""
         self.step("")
+        # Made only now that it can be told: a start that was cut off takes no password with it.
+        password = hall.centre.staff.first_administrator()
         address = _address(hall.config)
         lines = [
             "",
@@ -323,11 +338,21 @@ def _expected(scale: Scale) -> Callable[[Market, datetime], float]:
 
 
 def _prepare(data: Path, *, is_fresh: bool) -> None:
-    """Empty a sandbox's folder where that was asked. Raise Unavailable for any other folder."""
-    if not is_fresh or not data.exists() or not any(data.iterdir()):
+    """Empty a sandbox's folder where that was asked.
+
+    Raise Unavailable where the folder holds anything else: simulated people never meet real money.
+    """
+    if data.exists() and not data.is_dir():
+        raise Unavailable(f"{data} is no folder: choose another --data")
+    if not data.exists() or not any(data.iterdir()):
         return
     if not (data / SANDBOX).exists():
-        raise Unavailable(f"{data} holds no sandbox: --fresh throws away nothing else")
+        raise Unavailable(
+            f"{data} holds something that is no sandbox, and nothing there is touched:"
+            " choose another --data"
+        )
+    if not is_fresh:
+        return
     if _is_in_use(data):
         raise DataInUse(f"another Umoja runs on {data}: stop it, or choose --data")
     for path in data.iterdir():
@@ -355,8 +380,11 @@ def _kept(data: Path, *, seed: int, customers: int) -> dict[str, Any]:
     """Return what the sandbox remembers of itself; the first start's seed and size stay."""
     path = data / SANDBOX
     if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return found
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            return {word: found[word] for word in ("seed", "customers", "clients")}
+        except (ValueError, KeyError, TypeError) as cause:
+            raise Unavailable(f"{path} is damaged: --fresh begins anew") from cause
     made = {"seed": seed, "customers": customers, "clients": {}}
     _keep(data, made)
     return made
@@ -393,11 +421,22 @@ def _clients_for(hall: Hall, kept: dict[str, Any], data: Path) -> None:
         _keep(data, kept)
 
 
-def _stage_config(folder: Path, market: str) -> Config:
-    return read(file=None, environ={}, flags={"data": folder, "markets": market})
+def _require_a_market(hall: Hall) -> None:
+    """Raise Unavailable where no market could be opened, with each one's reason."""
+    if not hall.houses:
+        reasons = "; ".join(f"{code}: {reason}" for code, reason in hall.shut.items())
+        raise Unavailable(f"no market can be opened: {reasons or 'none was named'}")
 
 
-def _address(config: Config) -> str:
+def _digest(hall: Hall, code: str) -> str:
+    """Return a digest of all that a market's journal tells: the same day has the same one."""
+    digest = sha256()
+    for row in hall.houses[code].ledger.rows():
+        digest.update(row.story)
+    return digest.hexdigest()[:16]
+
+
+def _address(config: Settings) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     return f"http://{host}:{config.port}"
 
@@ -406,7 +445,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
 
 
-def _log(config: Config) -> None:
+def _log(config: Settings) -> None:
     """Write what happens to stderr: for people on a terminal, as JSON for machines."""
     is_terminal = sys.stderr.isatty()
     structlog.configure(

@@ -1,0 +1,255 @@
+"""Pages: templates, the signed-in member, the form token, and what every answer of the console bears."""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from litestar import MediaType, Request, Response
+from litestar.datastructures import Cookie
+from litestar.exceptions import HTTPException
+
+from umoja.clock import Clock
+from umoja.console.sandbox import Sandbox
+from umoja.faults import Fault
+from umoja.markets.market import Market
+from umoja.money import Money
+from umoja.ops.staff import Member, Staff
+
+HERE = Path(__file__).parent
+SESSION_COOKIE = "umoja_session"
+FORM_COOKIE = "umoja_form"
+FORM_FIELD = "form_token"
+FORM_MAX = 32 * 1024
+PATH_MAX = 200
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'"
+)
+
+HEADERS = {"content-security-policy": CSP, "cache-control": "no-store"}
+
+REFUSED = {
+    400: ("That could not be read", "Go back, load the page again and try once more."),
+    401: ("Sign in first", "This needs a member of staff."),
+    403: (
+        "You may not do this",
+        "Your role does not allow it here. If it should, load the page again and try once more.",
+    ),
+    404: ("There is no such page", "The address may be mistyped, or the market is not open."),
+    405: ("That does not work here", "Go back and use the buttons of the page."),
+    413: ("That is too much", "The form is larger than this page takes."),
+}
+"""What people read when something is refused: a title, and what they can do."""
+
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Who looks at a page: a member of staff, or in a sandbox anybody."""
+
+    member: Member | None
+    form_token: str
+
+
+class Pages:
+    """Renders the console's pages and knows who asks for them."""
+
+    def __init__(
+        self,
+        *,
+        staff: Staff,
+        clock: Clock,
+        sandbox: Sandbox | None,
+        secure_cookies: bool,
+        markets: dict[str, Market],
+    ) -> None:
+        self.sandbox = sandbox
+        self.markets = markets
+        self._staff = staff
+        self._clock = clock
+        self._secure = secure_cookies
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(
+            markets=list(markets.values()),
+            is_sandbox=sandbox is not None,
+            versions={path.name: int(path.stat().st_mtime) for path in (HERE / "static").iterdir()},
+        )
+        self._templates.filters.update(moment=moment, clock_time=clock_time, words=words)
+
+    # Who
+
+    def visitor(self, request: Asked) -> Visitor:
+        """Return who asks. A centre that cannot read its staff lets nobody in."""
+        token = request.cookies.get(SESSION_COOKIE, "")
+        try:
+            member = self._staff.member(token) if token else None
+        except Fault:
+            member = None
+        form_token = request.cookies.get(FORM_COOKIE, "")
+        if not 20 <= len(form_token) <= 80 or not form_token.isascii():
+            form_token = secrets.token_urlsafe(24)
+        return Visitor(member=member, form_token=form_token)
+
+    def may(self, visitor: Visitor, action: str, market: str = "*") -> bool:
+        return self._staff.may(visitor.member, action, market)
+
+    def may_see(self, visitor: Visitor, market: str = "*") -> bool:
+        """Tell whether figures may be shown: in a sandbox to anybody, else to staff of the market."""
+        return self.sandbox is not None or self.may(visitor, "see", market)
+
+    def require(self, visitor: Visitor, action: str, market: str = "*") -> Member:
+        """Return the member, or raise 401 for nobody and 403 for one who may not."""
+        if visitor.member is None:
+            raise HTTPException(status_code=401)
+        if not self.may(visitor, action, market):
+            raise HTTPException(status_code=403)
+        return visitor.member
+
+    # Asking
+
+    async def form(self, request: Asked) -> dict[str, str]:
+        """Return the fields of a form of ours; raise 403 for one that another site made."""
+        body = await request.body()
+        try:
+            fields = dict(
+                parse_qsl(
+                    body.decode("utf-8"),
+                    keep_blank_values=True,
+                    errors="strict",
+                    max_num_fields=20,
+                )
+            )
+        except ValueError:
+            raise HTTPException(status_code=400) from None
+        kept = request.cookies.get(FORM_COOKIE, "")
+        given = fields.get(FORM_FIELD, "")
+        is_ours = bool(kept) and hmac.compare_digest(given.encode(), kept.encode())
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if not is_ours or site not in {"same-origin", "none"}:
+            raise HTTPException(status_code=403)
+        return fields
+
+    # Answering
+
+    def render(self, template: str, **values: Any) -> str:
+        return self._templates.get_template(template).render(**values)
+
+    def page(
+        self, template: str, visitor: Visitor, *, here: str = "", status: int = 200, **values: Any
+    ) -> Response[str]:
+        """Return a whole page for its visitor; `here` is what the navigation marks as current."""
+        text = self.render(
+            template,
+            member=visitor.member,
+            form_token=visitor.form_token,
+            here=here,
+            now=self._clock.now(),
+            may_see_audit=self.may(visitor, "see_audit"),
+            may_manage_staff=self.may(visitor, "manage_staff"),
+            **values,
+        )
+        return Response(
+            text,
+            status_code=status,
+            media_type=MediaType.HTML,
+            headers=HEADERS,
+            cookies=[self._cookie(FORM_COOKIE, visitor.form_token)],
+        )
+
+    def part(self, template: str, **values: Any) -> Response[str]:
+        """Return the part of a page that its script puts in the place of the old one."""
+        return Response(self.render(template, **values), media_type=MediaType.HTML, headers=HEADERS)
+
+    def refused(self, request: Asked, cause: HTTPException) -> Response[str]:
+        """Return the page for what was refused; to a script that asked for a part, a bare line."""
+        status = cause.status_code
+        title, detail = REFUSED.get(status, REFUSED[400])
+        headers = {
+            name: value
+            for name, value in (cause.headers or {}).items()
+            if name.lower() in {"allow", "retry-after"}
+        }
+        if "text/html" not in request.headers.get("accept", ""):
+            return Response(title, status_code=status, media_type=MediaType.TEXT, headers=headers)
+        answer = self.page(
+            "refused.html", self.visitor(request), status=status, title=title, detail=detail
+        )
+        answer.headers.update(headers)
+        return answer
+
+    def to_sign_in(self, request: Asked) -> Response[str]:
+        """Send whoever has not signed in to do so, and back to this page afterwards."""
+        return self.see_other(f"/sign-in?to={quote(request.scope['path'])}")
+
+    def signed_in(self, token: str, to: str) -> Response[str]:
+        return _see_other(to, [self._cookie(SESSION_COOKIE, token)])
+
+    def signed_out(self) -> Response[str]:
+        gone = self._cookie(SESSION_COOKIE, "")
+        gone.max_age = 0
+        return _see_other("/sign-in", [gone])
+
+    def see_other(self, to: str) -> Response[str]:
+        return _see_other(to, [])
+
+    def _cookie(self, name: str, value: str) -> Cookie:
+        return Cookie(
+            key=name,
+            value=value,
+            path="/",
+            httponly=True,
+            secure=self._secure,
+            samesite="strict",
+        )
+
+
+def own_path(text: str) -> str:
+    """Return a path of this site to go to after signing in; the wall for anything else."""
+    is_own = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isascii()
+    is_plain = text.isprintable() and len(text) <= PATH_MAX and "\\" not in text
+    return text if is_own and is_plain else "/"
+
+
+def _see_other(to: str, cookies: list[Cookie]) -> Response[str]:
+    return Response(
+        "",
+        status_code=303,
+        media_type=MediaType.TEXT,
+        headers={"location": to, "cache-control": "no-store"},
+        cookies=cookies,
+    )
+
+
+def moment(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def clock_time(at: datetime) -> str:
+    return at.strftime("%H:%M:%S")
+
+
+def words(name: str) -> str:
+    """Return a name of the code as people read it: send_money becomes send money."""
+    return name.replace("_", " ").replace("-", " ")
+
+
+def amount(market: Market, minor: int, currency: str) -> str:
+    """Return an amount for people; one of an unknown currency as bare minor units."""
+    if market.currency(currency) is None:
+        return f"{minor} {currency}"
+    sign = "-" if minor < 0 else ""
+    return sign + market.written(Money(abs(minor), currency))

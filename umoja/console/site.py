@@ -1,0 +1,67 @@
+"""The console's site: the wall, markets, incidents, staff and audit, as pages that the server renders."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import Response, Router
+from litestar.datastructures import CacheControlHeader
+from litestar.exceptions import HTTPException
+from litestar.static_files import create_static_files_router
+
+from umoja.clock import Clock
+from umoja.console.handset import handset_pages
+from umoja.console.incident_pages import incident_pages
+from umoja.console.market_pages import market_pages
+from umoja.console.pages import HERE, Asked, Pages
+from umoja.console.sandbox import Sandbox
+from umoja.console.staff_pages import staff_pages
+from umoja.console.wall import Wall, wall_pages
+from umoja.ops.centre import Centre
+from umoja.payments.branch import Branch
+
+STATIC_FOR_S = 3_600  # pages name a version with each file
+
+
+def console(
+    *,
+    centre: Centre,
+    branches: Mapping[str, Branch],
+    clock: Clock,
+    sandbox: Sandbox | None,
+    secure_cookies: bool,
+) -> list[Any]:
+    """Return all handlers of the console.
+
+    In a sandbox anybody may look; without one every page but signing in needs a member of staff.
+    The wall's stream ends where the application's state says `is_stopping`.
+    """
+    markets = {code: branch.market for code, branch in branches.items()}
+    pages = Pages(
+        staff=centre.staff,
+        clock=clock,
+        sandbox=sandbox,
+        secure_cookies=secure_cookies,
+        markets=markets,
+    )
+    wall = Wall(centre=centre, markets=markets, clock=clock, pages=pages)
+    handlers = [
+        *wall_pages(pages, wall),
+        *market_pages(pages, wall, centre),
+        *incident_pages(pages, wall, centre),
+        *staff_pages(pages, centre),
+    ]
+    if sandbox is not None:
+        handlers += handset_pages(pages, sandbox)
+
+    def refused(request: Asked, cause: HTTPException) -> Response[str]:
+        return pages.refused(request, cause)  # a function: the framework copies what it is given
+
+    return [
+        Router("/", route_handlers=handlers, exception_handlers={HTTPException: refused}),
+        create_static_files_router(
+            path="/static",
+            directories=[HERE / "static"],
+            cache_control=CacheControlHeader(max_age=STATIC_FOR_S, public=True),
+            include_in_schema=False,
+        ),
+    ]
