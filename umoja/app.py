@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import structlog
 import uvicorn
 from litestar import Litestar
 
+from umoja.channels.hot import door, finder
 from umoja.channels.http import site
 from umoja.channels.sms import Receipts
 from umoja.channels.ussd import Ussd, ussd_door
@@ -87,6 +88,13 @@ class House:
     route: SimulatedRoute
     airtime: SimulatedAirtime
     bank: SimulatedBank
+
+
+class Site(NamedTuple):
+    """What a web server needs: the application, and the protocol with the hot doors in it."""
+
+    application: Litestar
+    protocol: type[asyncio.Protocol]
 
 
 class Hall:
@@ -271,10 +279,11 @@ class Hall:
 
     # The site
 
-    def site(self, *, sandbox: Sandbox | None = None) -> Litestar:
-        """Return the web application of all channels and the console."""
+    def site(self, *, sandbox: Sandbox | None = None) -> Site:
+        """Return the web application of all channels and the console, and its hot doors."""
         branches = self.branches
         ussd = Ussd(branches=branches, texts=self.texts, clock=self.clock)
+        ussd_secret = self.config.ussd_secret or None
         extra: Sequence[Any] = [
             *console(
                 centre=self.centre,
@@ -283,9 +292,9 @@ class Hall:
                 sandbox=sandbox,
                 secure_cookies=self.config.is_production,
             ),
-            ussd_door(ussd, secret=self.config.ussd_secret or None),
+            ussd_door(ussd, secret=ussd_secret),
         ]
-        return site(
+        application = site(
             branches=branches,
             clients=self.clients,
             clock=self.clock,
@@ -294,6 +303,8 @@ class Hall:
             extra=extra,
             is_sandbox=sandbox is not None,
         )
+        find = finder(application.state.native, ussd, ussd_secret=ussd_secret)
+        return Site(application, door(find))
 
     def ready(self) -> dict[str, bool]:
         """Say of each market whether it takes payments."""
@@ -389,15 +400,15 @@ class _Server(uvicorn.Server):
 
 
 async def serve_until_stopped(
-    application: Litestar, *, at: socket.socket, on_ready: Callable[[], None]
+    served: Site, *, at: socket.socket, on_ready: Callable[[], None]
 ) -> None:
     """Answer requests until the process is told to end (Ctrl-C, SIGTERM); a second time: at once."""
     server = _Server(
         uvicorn.Config(
-            application,
+            served.application,
             log_config=None,
             access_log=False,
-            http="httptools",
+            http=served.protocol,
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=1,

@@ -6,14 +6,10 @@ currency. T may issue. Blank lines separate batches; `=` lines state balances (n
 """
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 
-from umoja.clock import ManualClock
 from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
-from umoja.ledger.memory import MemoryLedger
-from umoja.ledger.sqlite import SqliteLedger
 
 ACCOUNTS = {
     "A": Account(10, "KES", Guard.CREDIT, Shelf.EMONEY),
@@ -174,7 +170,8 @@ STORIES = {
 def read(line, at):
     found = re.fullmatch(r"(\w+): (.+) -> (\w+)", line)
     transfers = []
-    for words in (part.split() for part in found[2].split(";")):
+    for part in found[2].split(";"):
+        words = part.split()
         expires = 0
         if "until" in words:
             place = words.index("until")
@@ -193,17 +190,11 @@ def read(line, at):
     return Bundle(f"{found[1]}.0", at, tuple(transfers), ()), Verdict[found[3].upper()]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def ledger(request, tmp_path):
-    if request.param == "memory":
-        engine = MemoryLedger()
-    else:
-        clock = ManualClock(datetime(2026, 11, 23, tzinfo=UTC))
-        engine = SqliteLedger(tmp_path / "journal.db", clock=clock)
+@pytest.fixture
+def ledger(engine):
     verdicts = engine.post([Bundle("open.0", 0, (), tuple(ACCOUNTS.values()))])
     assert verdicts == [Verdict.DONE]
-    yield engine
-    engine.close()
+    return engine
 
 
 def test_the_number_of_stories_is_known():

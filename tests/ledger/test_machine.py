@@ -1,19 +1,28 @@
-"""A random life of the ledger: the SQLite engine and the reference never part, money is conserved."""
+"""A random life of the ledger: no engine ever parts from the reference, and money is conserved."""
 
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from umoja.clock import ManualClock
 from umoja.ledger.books import audit
 from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
 from umoja.ledger.memory import MemoryLedger
+from umoja.ledger.postgres import PostgresLedger
 from umoja.ledger.sqlite import SqliteLedger
+from umoja.storage.postgres import Server
 
 ACCOUNTS = (
     Account(1, "KES", Guard.DEBIT, Shelf.TRUST),
@@ -45,9 +54,12 @@ bundles = st.builds(
 
 
 class LedgerLife(RuleBasedStateMachine):
+    keeps = True  # what was done is still there after a stop
+
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
+        self.server = self.schema_of_its_own()
         self.clock = ManualClock(datetime(2026, 11, 23, tzinfo=UTC))
         self.reference = MemoryLedger()
         self.engine = self.opened()
@@ -56,7 +68,8 @@ class LedgerLife(RuleBasedStateMachine):
         self.steps = 0
 
     def opened(self):
-        return SqliteLedger(Path(self.folder.name) / "journal.db", clock=self.clock)
+        """Open what is kept where this life's engine keeps it, or make it."""
+        raise NotImplementedError
 
     @rule(batch=st.lists(bundles, min_size=1, max_size=5))
     def post(self, batch):
@@ -70,7 +83,10 @@ class LedgerLife(RuleBasedStateMachine):
                 left.post(bundle)
         assert msgspec.msgpack.encode(self.engine.state.snapshot()) == before
 
-    @precondition(lambda self: self.reference.head > 2)
+    def schema_of_its_own(self):
+        return None
+
+    @precondition(lambda self: self.keeps and self.reference.head > 2)
     @rule(save=st.booleans())
     def stop_and_start(self, save):
         if save:
@@ -97,5 +113,38 @@ class LedgerLife(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-LedgerLife.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
-TestLedgerLife = LedgerLife.TestCase
+class MemoryLife(LedgerLife):
+    keeps = False
+
+    def opened(self):
+        return MemoryLedger()
+
+
+class SqliteLife(LedgerLife):
+    def opened(self):
+        return SqliteLedger(Path(self.folder.name) / "journal.db", clock=self.clock)
+
+
+def postgres_life(cluster):
+    class PostgresLife(LedgerLife):
+        def schema_of_its_own(self):
+            return Server(url=cluster.url, schema=cluster.schema(), allow_unsafe=True)
+
+        def opened(self):
+            return PostgresLedger(self.server, clock=self.clock)
+
+    return PostgresLife
+
+
+@pytest.mark.parametrize("life", [MemoryLife, SqliteLife])
+def test_a_random_life(life):
+    run_state_machine_as_test(
+        life, settings=settings(max_examples=20, stateful_step_count=15, deadline=None)
+    )
+
+
+def test_a_random_life_on_postgres(quick_cluster):
+    run_state_machine_as_test(
+        postgres_life(quick_cluster),
+        settings=settings(max_examples=12, stateful_step_count=15, deadline=None),
+    )

@@ -6,6 +6,7 @@ framework as before, on the same connection, in the same order.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -13,8 +14,12 @@ from typing import Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from umoja.channels.native_call import Told, told
+from umoja.channels.native import Native, Received
+from umoja.channels.native_call import Operation, Told, told
+from umoja.channels.native_operations import OPERATIONS
 from umoja.channels.problems import problem
+from umoja.channels.ussd import BODY_MAX as USSD_BODY_MAX
+from umoja.channels.ussd import Ussd, called_back
 
 log = structlog.get_logger()
 
@@ -31,6 +36,9 @@ _GUARDS = (
     b"cross-origin-opener-policy: same-origin\r\ncache-control: no-store\r\n"
     b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
 )
+_HOT = {"pay", "confirm", "quote"}
+_CONFIRM = re.compile(rb"/v1/payments/([0-9a-f]{32})/confirm")
+_USSD = re.compile(rb"/ussd/([A-Z]{2})")
 _FRAMED = {b"transfer-encoding", b"expect", b"upgrade"}
 _STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
@@ -130,6 +138,39 @@ class HotDoor(HttpToolsProtocol):
         if not hot.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+
+def finder(native: Native, ussd: Ussd, *, ussd_secret: str | None) -> Find:
+    """Return who answers the hot paths: pay, confirm, quote, and the USSD callback."""
+
+    def of(operation: Operation) -> Handler:
+        async def answer(headers: Mapping[str, str], body: bytes, place: str) -> Told:
+            return await native.answer(operation, Received(headers=headers, body=body, place=place))
+
+        return answer
+
+    async def called(headers: Mapping[str, str], body: bytes, market: str) -> Told:
+        if len(body) > USSD_BODY_MAX:
+            return told(problem("too_large"))
+        return await called_back(
+            ussd, market=market, headers=headers, body=body, secret=ussd_secret
+        )
+
+    hot = {operation.name: of(operation) for operation in OPERATIONS if operation.name in _HOT}
+    confirm = hot["confirm"]
+    exact = {b"/v1/payments": (hot["pay"], ""), b"/v1/quote": (hot["quote"], "")}
+
+    def find(target: bytes) -> tuple[Handler, str] | None:
+        found = exact.get(target)
+        if found is not None:
+            return found
+        named = _CONFIRM.fullmatch(target)
+        if named is not None:
+            return confirm, named[1].decode()
+        named = _USSD.fullmatch(target)
+        return None if named is None else (called, named[1].decode())
+
+    return find
 
 
 def door(find: Find) -> type[HotDoor]:

@@ -15,6 +15,7 @@ import hmac
 import secrets
 import traceback
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ import structlog
 from litestar import MediaType, Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from umoja.channels.native_call import Told
 from umoja.channels.ussd_menus import (
     MENUS,
     PAYMENTS,
@@ -67,6 +69,7 @@ VISITS_MAX = 50_000
 RESUME_WITHIN_S = 180.0
 STATEMENT_LINES = 5
 UNDO_LOOKS_BACK = 50  # movements among which the last send is looked for
+PLAIN = "text/plain; charset=utf-8"
 SECRET_HEADER = "X-Umoja-Secret"  # noqa: S105  the header's name, not what it holds
 
 DECLINED: dict[Decline, str] = {
@@ -706,20 +709,30 @@ def ussd_door(ussd: Ussd, *, secret: str | None = None) -> HTTPRouteHandler:
         name="ussd",
     )
     async def callback(market: str, request: Request[Any, Any, Any]) -> Response[str]:
-        told = request.headers.get(SECRET_HEADER, "")
-        if secret is not None and not hmac.compare_digest(told.encode(), secret.encode()):
-            return Response("forbidden", status_code=403, media_type=MediaType.TEXT)
-        form = _form(await request.body())
-        answer = await ussd.answer(
-            market=market,
-            session=form.get("sessionId", ""),
-            service_code=form.get("serviceCode", ""),
-            phone=form.get("phoneNumber", ""),
-            text=form.get("text", ""),
+        told = await called_back(
+            ussd, market=market, headers=request.headers, body=await request.body(), secret=secret
         )
-        return Response(answer, media_type=MediaType.TEXT)
+        return Response(told.body.decode(), status_code=told.status, media_type=MediaType.TEXT)
 
     return callback
+
+
+async def called_back(
+    ussd: Ussd, *, market: str, headers: Mapping[str, str], body: bytes, secret: str | None
+) -> Told:
+    """Answer one callback, whatever server it came through; header names in small letters."""
+    given = headers.get(SECRET_HEADER.lower(), "")
+    if secret is not None and not hmac.compare_digest(given.encode(), secret.encode()):
+        return Told(status=403, body=b"forbidden", media_type=PLAIN)
+    form = _form(body)
+    answer = await ussd.answer(
+        market=market,
+        session=form.get("sessionId", ""),
+        service_code=form.get("serviceCode", ""),
+        phone=form.get("phoneNumber", ""),
+        text=form.get("text", ""),
+    )
+    return Told(status=200, body=answer.encode(), media_type=PLAIN)
 
 
 def _form(body: bytes) -> dict[str, str]:

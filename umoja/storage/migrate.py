@@ -8,7 +8,7 @@ runs, a `post` file only once that program is gone.
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -115,8 +115,15 @@ def apply(database: Database, migrations: list[Migration], *, plan: str, clock: 
 
 
 def _open(database: Database, migrations: list[Migration], plan: str) -> list[Migration]:
-    """Return what is not applied yet, once it is sure that what is applied is what we know."""
-    applied = _applied(database, plan)
+    """Return what is not applied yet: see `still_open`."""
+    return still_open(migrations, _applied(database, plan))
+
+
+def still_open(migrations: list[Migration], applied: Mapping[str, str]) -> list[Migration]:
+    """Return what is not applied yet, once it is sure that what is applied is what we know.
+
+    `applied` are the names that a database remembers, each with its digest. Raise PlanBroken.
+    """
     for migration in migrations:
         digest = applied.get(migration.name)
         if digest is not None and digest != migration.sha256:
