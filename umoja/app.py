@@ -138,7 +138,6 @@ class Hall:
             markets=[house.branch.market for house in self.houses.values()],
             expected=expected,
         )
-        self.signals.listen(self.centre.telemetry.hear)
         self._tasks: list[asyncio.Task[None]] = []
         self._saved_at: dict[str, int] = {}
 
@@ -209,7 +208,12 @@ class Hall:
     # Running
 
     def start(self) -> None:
-        """Start what works in the background. Call it once, inside a running loop."""
+        """Start what works in the background. Call it once, inside a running loop.
+
+        From here on the centre hears of orders: what was booked before (a sandbox's first money)
+        is no traffic.
+        """
+        self.signals.listen(self.centre.telemetry.hear)
         for house in self.houses.values():
             self._begin(house.recovery.run(), f"recovery-{house.branch.market.code}")
             self._begin(house.receipts.run(), f"receipts-{house.branch.market.code}")
@@ -419,6 +423,7 @@ async def serve_until_stopped(
     def stop() -> None:
         server.force_exit = server.should_exit
         server.should_exit = True
+        served.application.state["is_stopping"] = True  # live pages end by themselves
 
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -109,14 +109,14 @@ def test_a_pin_is_changed_only_by_who_knows_the_old_one(stage: Stage):
         stage.store.change_pin(customer.id, old="8641", new="12a4")
 
 
-def test_a_sim_swap_forgets_the_pin_and_is_noted(stage: Stage):
+def test_a_sim_swap_is_noted_and_leaves_the_pin_as_it_was(stage: Stage):
     customer = stage.customer()
     stage.store.set_pin(customer.id, "2580")
     stage.store.swap_sim(customer.id)
     found = stage.store.get(customer.id)
     assert found is not None
     assert found.sim_swapped_at > 0
-    assert stage.store.check_pin(customer.id, "2580") is PinOutcome.NOT_SET
+    assert stage.store.check_pin(customer.id, "2580") is PinOutcome.RIGHT
     with pytest.raises(KeyError):
         stage.store.swap_sim(77)
 

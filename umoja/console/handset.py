@@ -11,6 +11,7 @@ import msgspec
 from litestar import MediaType, Response, get
 from litestar.exceptions import HTTPException
 
+from umoja.channels.ussd_menus import AGENT_ROOT, CUSTOMER_ROOT, MENUS
 from umoja.console.pages import Asked, Pages
 from umoja.console.sandbox import Sandbox
 from umoja.markets.market import Market
@@ -38,6 +39,14 @@ def _pieces(text: str) -> Iterable[str]:
         yield part.strip()
 
 
+def keys_to(root: str, *items: str) -> str:
+    """Return what to press from a menu to one of its items and on, as in '6, 3'."""
+    pressed = []
+    for menu, item in zip((root, *items), items, strict=False):
+        pressed.append(str(MENUS[menu].index(item) + 1))
+    return ", ".join(pressed)
+
+
 def handset_pages(pages: Pages, sandbox: Sandbox) -> list[Any]:
     markets, texts = pages.markets, Texts.load()
 
@@ -58,6 +67,12 @@ def handset_pages(pages: Pages, sandbox: Sandbox) -> list[Any]:
             pages.visitor(request),
             here="handset",
             chosen=wanted if wanted in markets else next(iter(markets), ""),
+            send_keys=keys_to(CUSTOMER_ROOT, "send_money"),
+            withdraw_keys=keys_to(CUSTOMER_ROOT, "withdraw"),
+            undo_keys=keys_to(CUSTOMER_ROOT, "account", "undo"),
+            answer_keys=keys_to(CUSTOMER_ROOT, "account", "answer"),
+            language_keys=keys_to(CUSTOMER_ROOT, "account", "language"),
+            deposit_keys=keys_to(AGENT_ROOT, "deposit"),
         )
 
     @get("/handset/{code:str}", include_in_schema=False, name="console.handset.market")
@@ -80,6 +95,8 @@ def handset_pages(pages: Pages, sandbox: Sandbox) -> list[Any]:
         number = known(code).phone_number(request.query_params.get("phone", ""))
         if number is None:
             raise HTTPException(status_code=400)
+        if all(number != each.phone for each in sandbox.phones(code)):
+            raise HTTPException(status_code=404)  # only who may be played shows her messages
         return told([*sandbox.inbox(code, number)][-INBOX_SHOWN:])
 
     return [show, market, inbox]

@@ -78,7 +78,11 @@ class Directory(Protocol):
         ...
 
     def swap_sim(self, party_id: int) -> None:
-        """Note a SIM swap: money cannot leave for the lock time, and the PIN is forgotten."""
+        """Note a SIM swap: money cannot leave for the lock time.
+
+        The PIN stays: whoever has the new card must know it, and nobody may choose another one
+        just by holding the card.
+        """
         ...
 
     def browse(self, *, after: int = 0, limit: int = 50, role: str = "") -> list[Party]:

@@ -209,7 +209,6 @@ class PartyStore:
             )
             if not changed:
                 raise KeyError(party_id)
-            self._database.run("DELETE FROM pins WHERE party = :party", party=party_id)
         self._forget()
 
     # Inside

@@ -44,7 +44,13 @@ class SandboxDesk:
         found = []
         for role, most in ((Role.CUSTOMER, PHONES_MAX), (Role.AGENT, PHONES_MAX)):
             found += [
-                Phone(name=party.name, phone=party.phone, role=party.role.value, pin=pin)
+                Phone(
+                    name=party.name,
+                    phone=party.phone,
+                    role=party.role.value,
+                    pin=pin,
+                    code=party.agent_code,
+                )
                 for party in directory.browse(role=role.value, limit=most)
             ]
         return found

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const INBOX_EVERY_MS = 2000;
+  const ANSWER_WITHIN_MS = 30000;
   const market = document.getElementById("market");
   const trouble = document.getElementById("trouble");
   const phones = {};
@@ -31,6 +32,14 @@
       side.addEventListener("pointerdown", () => this.wake());
       side.querySelectorAll("[data-press]").forEach((key) => key.addEventListener("click", () => { this.press(key.dataset.press); }));
       this.body.addEventListener("keydown", (event) => this.key(event));
+      this.part.eye.addEventListener("click", () => { this.hide(this.part.typed.type === "text"); this.part.typed.focus(); });
+      this.part.drop.addEventListener("click", () => { this.drop(); this.part.typed.focus({ preventScroll: true }); });
+    }
+
+    // What is typed is hidden where a PIN is asked for; the eye shows it.
+    hide(isHidden) {
+      this.part.typed.type = isHidden ? "password" : "text";
+      this.part.eye.setAttribute("aria-pressed", String(!isHidden));
     }
 
     wake() {
@@ -75,13 +84,22 @@
       this.session = "";
       this.path = [];
       this.part.typed.value = "";
-      this.part.typed.type = "text";
+      this.hide(false);
+      this.part.eye.hidden = true;
+      this.part.drop.disabled = true;
       this.part.call.textContent = "Call";
       this.part.mode.textContent = "";
       this.body.classList.remove("in-session");
     }
 
+    // The callback is not told, as no gateway would tell it: who dials again soon is asked to go on.
+    drop() {
+      this.hangUp();
+      this.part.text.textContent = `The line dropped. Dial ${about.ussd} again to go on.`;
+    }
+
     hangUp() {
+      this.asking?.abort();
       this.idle();
       this.part.text.dir = "ltr";
       this.part.text.textContent = about ? `Dial ${about.ussd} and press Call.` : "";
@@ -134,13 +152,18 @@
       this.body.classList.add("is-waiting");
       this.part.typed.value = "";
       this.part.mode.textContent = "…";
+      this.part.drop.disabled = false;
+      const asking = new AbortController();
+      this.asking = asking;
+      const late = setTimeout(() => asking.abort(), ANSWER_WITHIN_MS);
       let text = "";
       try {
         const form = new URLSearchParams({ sessionId: session, serviceCode: about.ussd, phoneNumber: "+" + this.person.phone, text: this.path.join("*") });
-        const answer = await fetch(`/ussd/${about.code}`, { method: "POST", body: form });
+        const answer = await fetch(`/ussd/${about.code}`, { method: "POST", body: form, signal: asking.signal });
         text = await answer.text();
         if (!answer.ok) text = "END Connection problem or invalid code.";
       } catch { text = "END No network. Nothing more is known: dial again."; }
+      clearTimeout(late);
       this.isBusy = false;
       this.body.classList.remove("is-waiting");
       if (session !== this.session) return; // hung up meanwhile
@@ -154,7 +177,8 @@
       this.part.call.textContent = goesOn ? "Send" : "Call";
       this.part.mode.textContent = goesOn ? "reply" : "ended";
       const isSecret = goesOn && about.prompts.some((prompt) => text.includes(prompt));
-      this.part.typed.type = isSecret ? "password" : "text";
+      this.hide(isSecret);
+      this.part.eye.hidden = !isSecret;
       if (goesOn && active === this) this.part.typed.focus({ preventScroll: true });
     }
 
@@ -181,6 +205,7 @@
       }));
       if (!isFirst) this.known = known;
       this.part.count.textContent = String(texts.length);
+      this.part.empty.textContent = isFirst ? "Looking for messages…" : "No message yet. Receipts arrive within seconds of a payment.";
       this.part.empty.hidden = texts.length > 0;
     }
 
@@ -203,7 +228,7 @@
   // Keys typed anywhere on the page go to the phone that was used last.
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (event.target.closest?.("input, textarea, select, button, a, dialog, [data-keys]") || !active) return;
+    if (event.target.closest?.("input, textarea, select, button, summary, a, dialog, [data-keys]") || !active) return;
     if (/^[0-9*#]$/.test(event.key) || event.key === "Enter" || event.key === "Backspace" || event.key === "Escape") active.key(event);
   }, true);
 
