@@ -28,8 +28,6 @@ from umoja.parties.directory import PhoneTaken, PinUnfit
 from umoja.parties.party import Party, Role
 from umoja.payments.catalogue import PRODUCTS
 
-LOOKS_PAST = 200  # journal lines without a movement that a statement may pass over to fill a page
-
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
@@ -154,19 +152,15 @@ async def statement(call: Call, asked: PageQuery) -> Outcome:
     before = page_place(asked.page_token)
     if isinstance(before, Problem):
         return before
-    # Lines that move nothing (a hold, its end) count for the reader below but are not shown, so
-    # more is asked for than a page needs.
-    lines = await asyncio.to_thread(
-        call.whole.wallets.statement,
-        found,
-        before=before,
-        limit=asked.page_size + 1 + LOOKS_PAST,
-    )
-    page = lines[: asked.page_size]
+    size, read = asked.page_size, call.whole.wallets.statement
+    page = await asyncio.to_thread(read, found, before=before, limit=size)
+    older = []
+    if len(page) >= size:
+        older = await asyncio.to_thread(read, found, before=page[-1].sequence, limit=1)
     return Answer(
         body=StatementOut(
             lines=[line_out(call.branch.market, line) for line in page],
-            next=page_token(page[-1].sequence) if len(lines) > len(page) else None,
+            next=page_token(page[-1].sequence) if older else None,
         )
     )
 

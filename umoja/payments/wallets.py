@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 from umoja.ledger.books import Books, audit
-from umoja.ledger.entries import Account, Kind, Shelf
+from umoja.ledger.entries import Account, Kind, Row, Shelf
 from umoja.ledger.ledger import Ledger
 from umoja.markets.market import Market
 from umoja.parties.party import Party, Role
@@ -84,21 +84,33 @@ class Wallets:
         return found
 
     def statement(self, party: Party, *, before: int = 0, limit: int = 20) -> list[Line]:
-        """Return the newest movements below journal line `before` (0: from the newest)."""
-        lines: dict[int, Line] = {}
+        """Return the newest movements below journal line `before` (0: from the newest).
+
+        Lines that only hold or let go move nothing and are passed over. At most `limit`, or a few
+        more where the last journal line moved several purses: a line is never split over two pages.
+        """
+        lines: list[Line] = []
         for purse in PURSES[party.role]:
             for currency in self._market.currencies:
-                number = self._accounts.number(party.id, purse, currency.code)
-                for row in self._ledger.touching(number, before=before, limit=limit):
-                    minor = 0
-                    for transfer in row.transfers:
-                        if transfer.kind in {Kind.POST, Kind.COMMIT}:
-                            minor += transfer.minor * (transfer.target == number)
-                            minor -= transfer.minor * (transfer.source == number)
-                    if not minor or not row.story:
-                        continue
-                    order = _decode(row.story)
-                    lines[row.sequence] = Line(
+                lines += self._movements(party, purse, currency.code, before=before, limit=limit)
+        lines.sort(key=lambda line: line.sequence, reverse=True)
+        last = lines[limit - 1].sequence if len(lines) > limit else 0
+        return [line for line in lines if line.sequence >= last]
+
+    def _movements(
+        self, party: Party, purse: Purse, currency: str, *, before: int, limit: int
+    ) -> list[Line]:
+        """Return the newest movements of one purse, at most `limit`."""
+        number = self._accounts.number(party.id, purse, currency)
+        found: list[Line] = []
+        while rows := self._ledger.touching(number, before=before, limit=limit):
+            for row in rows:
+                minor = _moved(row, number)
+                if not minor or not row.story:
+                    continue
+                order = _decode(row.story)
+                found.append(
+                    Line(
                         sequence=row.sequence,
                         at=row.at,
                         order_id=order.id,
@@ -106,11 +118,15 @@ class Wallets:
                         product=order.product,
                         step=order.step,
                         purse=purse.name.lower(),
-                        currency=currency.code,
+                        currency=currency,
                         minor=minor,
                         other_party=order.payee if order.payer == party.id else order.payer,
                     )
-        return [lines[sequence] for sequence in sorted(lines, reverse=True)[:limit]]
+                )
+                if len(found) == limit:
+                    return found
+            before = rows[-1].sequence
+        return found
 
     def totals(self) -> list[Totals]:
         """Return agents' float, issued e-money and trust of each currency, from the state in use.
@@ -140,6 +156,16 @@ class Wallets:
     def audit(self) -> Books:
         """Fold the whole journal again and compare it with the state in use."""
         return audit(self._ledger.rows(), claimed=self._ledger.state, kind_of=kind_of)
+
+
+def _moved(row: Row, number: int) -> int:
+    """Return what a line brought to an account (+) or took from it (-)."""
+    minor = 0
+    for transfer in row.transfers:
+        if transfer.kind in {Kind.POST, Kind.COMMIT}:
+            minor += transfer.minor * (transfer.target == number)
+            minor -= transfer.minor * (transfer.source == number)
+    return minor
 
 
 def kind_of(account: Account) -> str:
