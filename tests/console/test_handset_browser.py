@@ -1,5 +1,7 @@
 """The handset in a real browser: the eye, a dropped line, a lost network, an agent, the guide."""
 
+import itertools
+
 import pytest
 
 from tests.console.test_browser import (  # noqa: F401  fixtures
@@ -16,13 +18,19 @@ pytestmark = [
 
 
 class Left:
-    """The left phone of a page, worked with the physical keyboard."""
+    """The left phone of a page, worked with the physical keyboard, in the hands of a person of its own.
+
+    A session that one test left open is offered to whoever dials next from the same phone.
+    """
+
+    people = itertools.count(3)
 
     def __init__(self, page, market: str) -> None:  # noqa: F811
         self.page = page
         page.goto(f"/handset?market={market}")
         self.side = page.locator("[data-side=left]")
         self.side.locator("[data-part=person] option").first.wait_for(state="attached")
+        self.part("person").select_option(index=next(self.people))
         self.typed, self.screen = self.part("typed"), self.part("text")
         self.pin, self.other = self.chip("PIN"), self.chip("Other phone")
         self.side.locator(".phone").focus()

@@ -12,7 +12,7 @@ from umoja.simulator.drill import DETECTOR_OF, drill
 from umoja.simulator.faults import Faults
 from umoja.simulator.population import Population
 
-PHONES_MAX = 40
+PHONES_MAX = 1_000  # of each role; the first ones made
 
 log = structlog.get_logger()
 
@@ -35,13 +35,20 @@ class SandboxDesk:
         self._hall = hall
         self._populations = populations
         self._faults = faults
+        self._phones: dict[str, tuple[int, list[Phone]]] = {}
         self._drills: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def phones(self, market: str) -> list[Phone]:
         """Return customers and agents who may be played, customers first."""
         directory = self._hall.houses[market].branch.directory
+        # Phones ask for their messages every two seconds: who they are is read when somebody new
+        # has come.
+        parties = directory.count()
+        known = self._phones.get(market)
+        if known is not None and known[0] == parties:
+            return known[1]
         pin = self._populations[market].pin
-        found = []
+        found: list[Phone] = []
         for role, most in ((Role.CUSTOMER, PHONES_MAX), (Role.AGENT, PHONES_MAX)):
             found += [
                 Phone(
@@ -53,6 +60,7 @@ class SandboxDesk:
                 )
                 for party in directory.browse(role=role.value, limit=most)
             ]
+        self._phones[market] = (parties, found)
         return found
 
     def inbox(self, market: str, phone: str) -> list[Text]:
