@@ -140,7 +140,7 @@ def test_a_simulated_day_balances_and_comes_twice_the_same():
 
 
 def test_the_drill_of_a_dead_sms_route_passes():
-    told = umoja("drill", "sms-route-dead", "--market", "gh", "--speed", "30", "--json")
+    told = umoja("drill", "sms-route-dead", "--market", "gh", "--speed", "60", "--json")
 
     assert told.returncode == 0, told.stderr
     report = json.loads(told.stdout)

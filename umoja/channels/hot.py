@@ -105,16 +105,21 @@ class HotDoor(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         hot = self.cycle
-        if type(hot) is not _Hot or hot.started:
+        if type(hot) is not _Hot:
             super().on_body(body)
-        elif len(hot.body) <= BODY_MAX:  # of a larger one only this much is kept
+        elif not hot.started:
             hot.body += body
+            if len(hot.body) > BODY_MAX:  # refused at once: what follows of it is dropped
+                self._start(hot)
 
     def on_message_complete(self) -> None:
         hot = self.cycle
-        if type(hot) is not _Hot or hot.started:
+        if type(hot) is not _Hot:
             super().on_message_complete()
-            return
+        elif not hot.started:
+            self._start(hot)
+
+    def _start(self, hot: _Hot) -> None:
         hot.started = True
         task = self.loop.create_task(self._answer(hot))
         task.add_done_callback(self.tasks.discard)
