@@ -30,6 +30,7 @@ Find = Callable[[bytes], "tuple[Handler, str] | None"]
 """Return who answers a POST to a target, with what stands in its path; None: not a hot one."""
 
 BODY_MAX = 64 * 1024
+LINGER_S = 1.0
 
 _GUARDS = (
     b"x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nx-frame-options: DENY\r\n"
@@ -140,6 +141,12 @@ class HotDoor(HttpToolsProtocol):
             return
         common = self.server_state.default_headers
         self.transport.write(_written(answer, common, keep_alive=hot.keep_alive))
+        if len(hot.body) > BODY_MAX:
+            # Closed while it still sends, it would never see the answer: it is listened to a
+            # little longer, and nothing of that is kept.
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.close)
+            return
         if not hot.keep_alive:
             self.transport.close()
         self.on_response_complete()
