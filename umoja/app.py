@@ -404,7 +404,11 @@ class _Server(uvicorn.Server):
 
 
 async def serve_until_stopped(
-    served: Site, *, at: socket.socket, on_ready: Callable[[], None]
+    served: Site,
+    *,
+    at: socket.socket,
+    on_ready: Callable[[], None],
+    is_behind_fronts: bool = False,
 ) -> None:
     """Answer requests until the process is told to end (Ctrl-C, SIGTERM); a second time: at once."""
     server = _Server(
@@ -414,6 +418,8 @@ async def serve_until_stopped(
             access_log=False,
             http=served.protocol,
             lifespan="off",
+            # a front tells whom it answers; only fronts can open the local socket
+            forwarded_allow_ips="*" if is_behind_fronts else None,
             server_header=False,
             timeout_graceful_shutdown=1,
             timeout_keep_alive=30,

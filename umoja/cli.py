@@ -8,7 +8,7 @@ was typed wrong · 69 the data folder is in use or cannot be opened · 78 the co
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -77,13 +77,20 @@ def up(
         ),
     ] = 24.0,
     customers: Customers = 300,
+    fronts: Annotated[
+        int | None,
+        Parameter(help="Processes that take requests. Default: 0, all in one process."),
+    ] = None,
     seed: Annotated[int, Parameter(help="The same seed makes the same people and days.")] = 7,
 ) -> int:
     """Start the sandbox: every market, simulated people and payments, and the operations centre.
 
     Example: umoja up --markets KE,GH --port 9000
     """
-    config = _config(None, {"port": port, "host": host, "data": data, "markets": markets})
+    config = _config(
+        None,
+        {"port": port, "host": host, "data": data, "markets": markets, "fronts": fronts},
+    )
     from umoja.simulator.sitting import sit
 
     return sit(
@@ -452,6 +459,115 @@ def drill(
         _print_table(f"Drill {fault} in {market.upper()}", ("what", "result"), rows)
         _print_table("Timeline", ("at", "who", "what"), [tuple(each.values()) for each in timeline])
     return OK if report["passed"] else WRONG
+
+
+@app.command
+def bench(
+    mode: Annotated[
+        Literal["ledger", "desk", "http"],
+        Parameter(help="Bundles to the ledger, orders without HTTP, or a server on loopback."),
+    ] = "ledger",
+    *,
+    engine: Literal["sqlite", "postgres"] = "sqlite",
+    workload: Annotated[
+        Literal["uniform", "zipf", "merchant", "payday"],
+        Parameter(help="Who pays whom; merchant: one of them receives a fifth of all."),
+    ] = "uniform",
+    market: Annotated[str, Parameter(help="Default: the busiest.")] = "",
+    customers: Annotated[int, Parameter(validator=Number(gte=2, lte=100_000_000))] = 10_000,
+    payments: Annotated[
+        int,
+        Parameter(
+            help="In all repeats together; 0: by --seconds alone.",
+            validator=Number(gte=0, lte=1_000_000_000),
+        ),
+    ] = 100_000,
+    repeats: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 5,
+    seconds: Annotated[
+        float,
+        Parameter(
+            help="A repeat ends after so many; also how long a load is offered (then 10, if 0).",
+            validator=Number(gte=0, lte=86_400),
+        ),
+    ] = 0.0,
+    open_loop: Annotated[
+        str, Parameter(help="Also offer these loads a second, with commas: 2000,4000.")
+    ] = "",
+    journal: Annotated[
+        int, Parameter(help="Payments in the journal before measuring.", validator=Number(gte=0))
+    ] = 0,
+    batch: Annotated[int, Parameter(validator=Number(gte=1, lte=20_000))] = 1_000,
+    window: Annotated[
+        int, Parameter(help="Orders that wait at the desk.", validator=Number(gte=1, lte=20_000))
+    ] = 2_000,
+    connections: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 256,
+    port: Annotated[
+        int, Parameter(help="Of the server; 0: any free one.", validator=Number(gte=0, lte=65_535))
+    ] = 0,
+    baseline: Annotated[
+        int,
+        Parameter(
+            name="--baseline-seconds", help="For each; 0: none.", validator=Number(gte=0, lte=300)
+        ),
+    ] = 5,
+    database: Annotated[
+        str, Parameter(help="A PostgreSQL to use; default: a private one, started and stopped.")
+    ] = "",
+    data: Annotated[
+        Path | None,
+        Parameter(name="--data", help="Keep people and journal here for another bench."),
+    ] = None,
+    plot: Annotated[
+        Path | None, Parameter(help="Write rate and p99 against offered load as an SVG.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Measure how many payments a second this machine does, beside a baseline; prove the books.
+
+    Nothing of a running Umoja is touched. Example: umoja bench desk --workload zipf --json
+    """
+    from umoja.simulator import bench as benches
+    from umoja.simulator.bench_told import benched, is_right, rates_of, tables
+    from umoja.simulator.bench_workload import Workload
+
+    try:
+        rates = rates_of(open_loop) if open_loop else ()
+    except ValueError as cause:
+        _complain(str(cause))
+        return USAGE
+    if not payments and not seconds:
+        _complain("a bench ends somewhere: give --payments or --seconds")
+        return USAGE
+    found = benched(
+        benches.Plan(
+            mode=benches.Mode(mode),
+            engine=benches.Engine(engine),
+            workload=Workload(workload),
+            market=market.upper(),
+            customers=customers,
+            payments=payments,
+            repeats=repeats,
+            seconds=seconds,
+            rates=rates,
+            batch=batch,
+            window=window,
+            connections=connections,
+            journal=journal,
+            baseline_s=baseline,
+            data=data,
+            database=database,
+            port=port,
+            is_plotted=plot is not None,
+        )
+    )
+    if plot is not None:
+        benches.save_plot(found, plot)
+    if as_json:
+        _print_json(found)
+    else:
+        for title, columns, rows, note in tables(found):
+            _print_table(title, columns, rows, note=note)
+    return OK if is_right(found) else WRONG
 
 
 def main() -> None:

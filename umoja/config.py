@@ -12,6 +12,7 @@ from typing import Any
 
 PREFIX = "UMOJA_"
 SECRET_LEAST = 32  # characters
+FRONTS_MAX = 64
 PLACEHOLDER = "change-me"
 
 
@@ -39,6 +40,7 @@ FIELDS = (
     Field(name="packs", default="", about="a folder of market packs that replace the shipped ones"),
     Field(name="host", default="127.0.0.1", about="the address to listen at"),
     Field(name="port", default=8470, about="the port to listen at"),
+    Field(name="fronts", default=0, about="how many front processes; 0: all in one process"),
     Field(name="log_level", default="info", about="debug, info, warning or error"),
     Field(
         name="pin_key",
@@ -77,6 +79,7 @@ class Config:
     packs: Path | None
     host: str
     port: int
+    fronts: int
     log_level: str
     pin_key: str = field(repr=False)
     mark_key: str = field(repr=False)
@@ -185,6 +188,9 @@ def _put(values: dict[str, Value], name: str, given: Any, origin: str, faults: l
         value = str(given)
     else:
         faults.append(f"{origin}: {name} is a text")
+        return
+    if name == "fronts" and not 0 <= int(str(value)) <= FRONTS_MAX:
+        faults.append(f"{origin}: fronts is a whole number from 0 to {FRONTS_MAX}")
         return
     if name == "log_level" and value not in {"debug", "info", "warning", "error"}:
         faults.append(f"{origin}: log_level is debug, info, warning or error")

@@ -21,6 +21,7 @@ PIECE = 64 * 1024
 FORWARDED_MAX = 512  # at the same time; live pages stay open
 
 _NOT_PASSED = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"upgrade"}
+_OURS = {b"x-forwarded-for", b"x-forwarded-proto"}  # told by the front itself, never by who asks
 
 log = structlog.get_logger()
 
@@ -157,6 +158,8 @@ def _head(scope: Any, length: int) -> bytes:
             *_lines(scope["headers"]),
             b"x-forwarded-for: ",
             client.encode(),
+            b"\r\nx-forwarded-proto: ",
+            scope["scheme"].encode(),
             b"\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % length,
         ]
     )
@@ -164,7 +167,7 @@ def _head(scope: Any, length: int) -> bytes:
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
     for name, value in headers:
-        if name not in _NOT_PASSED and name != b"x-forwarded-for":
+        if name not in _NOT_PASSED and name not in _OURS:
             yield b"%b: %b\r\n" % (name, value)
 
 

@@ -152,8 +152,8 @@ class HotDoor(HttpToolsProtocol):
         self.on_response_complete()
 
 
-def finder(native: Native, ussd: Ussd, *, ussd_secret: str | None) -> Find:
-    """Return who answers the hot paths: pay, confirm, quote, and the USSD callback."""
+def finder(native: Native, ussd: Ussd | None = None, *, ussd_secret: str | None = None) -> Find:
+    """Return who answers the hot paths: pay, confirm, quote, and the USSD callback (a front passes it on)."""
 
     def of(operation: Operation) -> Handler:
         async def answer(headers: Mapping[str, str], body: bytes, place: str) -> Told:
@@ -162,6 +162,7 @@ def finder(native: Native, ussd: Ussd, *, ussd_secret: str | None) -> Find:
         return answer
 
     async def called(headers: Mapping[str, str], body: bytes, market: str) -> Told:
+        assert ussd is not None, "a front passes its path on"
         if len(body) > USSD_BODY_MAX:
             return told(problem("too_large"))
         return await called_back(
@@ -179,7 +180,7 @@ def finder(native: Native, ussd: Ussd, *, ussd_secret: str | None) -> Find:
         named = _CONFIRM.fullmatch(target)
         if named is not None:
             return confirm, named[1].decode()
-        named = _USSD.fullmatch(target)
+        named = None if ussd is None else _USSD.fullmatch(target)
         return None if named is None else (called, named[1].decode())
 
     return find

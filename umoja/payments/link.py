@@ -41,13 +41,13 @@ _LENGTH = struct.Struct(">I")
 log = structlog.get_logger()
 
 
-class Find(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Find(msgspec.Struct, frozen=True, tag=True):
     """Asks for an order as it stands now."""
 
     order: str
 
 
-class PriceOf(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class PriceOf(msgspec.Struct, frozen=True, tag=True):
     """Asks what an order would cost now."""
 
     product: str
@@ -58,37 +58,37 @@ class PriceOf(msgspec.Struct, frozen=True, array_like=True, tag=True):
     reference: str
 
 
-class Refuse(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Refuse(msgspec.Struct, frozen=True, tag=True):
     """Tells of an ask that was refused before the desk."""
 
     ask: Ask
     decline: Decline
 
 
-class Ordered(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Ordered(msgspec.Struct, frozen=True, tag=True):
     order: Order
 
 
-class Quoted(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Quoted(msgspec.Struct, frozen=True, tag=True):
     quote: Quote
 
 
-class Busied(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Busied(msgspec.Struct, frozen=True, tag=True):
     retry_after_s: int
 
 
-class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Failed(msgspec.Struct, frozen=True, tag=True):
     """Nothing happened, or (`is_unknown`) it may have."""
 
     why: str
     is_unknown: bool
 
 
-class Declined(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Declined(msgspec.Struct, frozen=True, tag=True):
     decline: Decline
 
 
-class Nothing(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Nothing(msgspec.Struct, frozen=True, tag=True):
     """There is no such order."""
 
 
@@ -254,7 +254,7 @@ class Link:
             lost = loop.create_future()
             try:
                 _, frames = await loop.create_unix_connection(
-                    lambda lost=lost: _Frames(self._take, lambda: lost.set_result(None)),  # type: ignore[misc]
+                    lambda lost=lost: _Frames(self._take, lambda: _note(lost)),  # type: ignore[misc]
                     str(self._path),
                 )
             except OSError as cause:
@@ -316,6 +316,11 @@ class Link:
         for answer, may_change in self._waiting.values():
             if not answer.done():
                 answer.set_result(Failed("the writer went away", is_unknown=may_change))
+
+
+def _note(lost: "asyncio.Future[None]") -> None:
+    if not lost.done():  # cancelled while the front ends
+        lost.set_result(None)
 
 
 class FarDesk:

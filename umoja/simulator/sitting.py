@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,13 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from umoja.app import (
     DataInUse,
     Hall,
     NotForProduction,
     Settings,
+    Site,
     listening,
     load_markets,
     require_production_ready,
@@ -29,6 +28,8 @@ from umoja.app import (
 )
 from umoja.clock import Clock, FastClock, ManualClock, SystemClock
 from umoja.faults import Unavailable
+from umoja.front import fronts_before
+from umoja.logs import write_to_stderr
 from umoja.markets.market import Market
 from umoja.money import format_minor
 from umoja.parties.clients import SCOPES
@@ -60,7 +61,7 @@ class Scale:
 
 def sit(config: Settings, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
     """Run the sandbox until it is told to stop; return the exit code."""
-    _log(config)
+    write_to_stderr(config.log_level)
     return asyncio.run(_sit(config, is_fresh=is_fresh, rate=rate, customers=customers, seed=seed))
 
 
@@ -102,7 +103,8 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
                 seed=kept["seed"],
             )
             running = asyncio.create_task(traffic.run(), name="traffic")
-        await serve_until_stopped(
+        await _answer(
+            hall,
             hall.site(sandbox=sandbox),
             at=at,
             on_ready=lambda: tell.ready(hall, kept, populations),
@@ -122,7 +124,7 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
 
 def serve_forever(config: Settings) -> int:
     """Run production mode until it is told to stop; return the exit code."""
-    _log(config)
+    write_to_stderr(config.log_level)
     markets = load_markets(config)
     require_production_ready(markets, has_asserts=__debug__)
     if (config.data / SANDBOX).exists():
@@ -144,10 +146,30 @@ async def _serve(config: Settings, markets: dict[str, Market]) -> int:
             if password:
                 sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
 
-        await serve_until_stopped(hall.site(), at=at, on_ready=ready)
+        await _answer(hall, hall.site(), at=at, on_ready=ready)
     finally:
         await hall.close()
     return 0
+
+
+async def _answer(
+    hall: Hall, served: Site, *, at: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    """Answer requests until told to stop: in this process, or behind fronts."""
+    if not hall.config.fronts:
+        await serve_until_stopped(served, at=at, on_ready=on_ready)
+        return
+    desks = {code: branch.desk for code, branch in hall.branches.items()}
+    async with fronts_before(
+        desks,
+        count=hall.config.fronts,
+        data=hall.config.data,
+        own_packs=hall.config.packs,
+        log_level=hall.config.log_level,
+        pin_key=hall.config.pin_key,
+        at=at,
+    ) as local:
+        await serve_until_stopped(served, at=local, on_ready=on_ready, is_behind_fronts=True)
 
 
 def simulate_day(
@@ -162,7 +184,7 @@ def simulate_day(
     """Play one market's day as fast as it goes, in a folder that is thrown away; return figures."""
     with tempfile.TemporaryDirectory(prefix="umoja-day-") as folder:
         config = stage_settings(Path(folder), code)
-        _log(config)
+        write_to_stderr(config.log_level)
         markets = load_markets(config)
         market = markets[code]
         wanted = day or market.business_day(SystemClock().now())
@@ -219,7 +241,7 @@ async def _stage_drill(
     folder: Path,
 ) -> dict[str, Any]:
     config = stage_settings(folder, market)
-    _log(config)
+    write_to_stderr(config.log_level)
     markets = load_markets(config)
     scale = Scale(rate=3.0, shares={market: 3.0})
     # Ten in the morning of a usual day there: a drill shows the same at any hour of ours.
@@ -443,21 +465,3 @@ def _address(config: Settings) -> str:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
-
-
-def _log(config: Settings) -> None:
-    """Write what happens to stderr: for people on a terminal, as JSON for machines."""
-    is_terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[config.log_level.upper()]
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")

@@ -1,0 +1,58 @@
+"""The server of an http bench: the whole hall of one market in a process of its own, on loopback.
+
+    python -m umoja.simulator.bench_server FOLDER MARKET PORT
+
+It says "ready" and its port on standard output once it answers, and stops in order on SIGTERM.
+"""
+
+import asyncio
+import ctypes
+import logging
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from umoja.app import Hall, listening, load_markets, serve_until_stopped, stage_settings
+from umoja.clock import SystemClock
+from umoja.faults import Fault
+
+_END_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+
+
+def main(words: list[str]) -> int:
+    """Serve until told to stop; return the exit code."""
+    folder, market, port = words
+    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        asyncio.run(_serve(Path(folder), market, int(port)))
+    except Fault as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 69
+    return 0
+
+
+async def _serve(folder: Path, market: str, port: int) -> None:
+    config = replace(stage_settings(folder, market), port=port)
+    at = listening(config)
+    hall = Hall(config=config, clock=SystemClock(), markets=load_markets(config))
+    try:
+        hall.start()
+
+        def ready() -> None:
+            sys.stdout.write(f"ready {at.getsockname()[1]}\n")
+            sys.stdout.flush()
+
+        await serve_until_stopped(hall.site(), at=at, on_ready=ready)
+    finally:
+        await hall.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
