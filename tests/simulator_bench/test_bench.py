@@ -19,6 +19,8 @@ from umoja.simulator.bench_postgres import Cluster, NoPostgres
 from umoja.simulator.bench_told import is_right, rates_of, tables
 from umoja.simulator.bench_workload import Workload
 
+pytestmark = pytest.mark.bench
+
 KEYS = {
     "mode", "engine", "workload", "customers", "payments", "payments_per_s", "payments_per_s_all",
     "p50_ms", "p99_ms", "cpu_us_per_payment", "baseline",
