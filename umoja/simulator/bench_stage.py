@@ -38,6 +38,7 @@ PARTS_AT_ONCE = 10
 FLOAT = 10**13  # minor units: an outlet never runs short
 OPENING_PAYMENTS = 1_000  # usual payments that a customer can make where no ceiling says less
 FOLDED_MAX = 2_000_000  # lines: beyond, books are proved from the state in use alone
+COMPARED_MAX = 500_000  # accounts: likewise
 
 Step = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is to do."""
@@ -410,11 +411,11 @@ def claim(folder: Path, wanted: Note) -> None:
 def prove(ledger: Ledger) -> dict[str, object]:
     """Prove that money balances, and say how it was proved.
 
-    Up to two million lines the journal is folded again and compared with the state in use; beyond
-    that the state in use is added up, for memory's sake: `umoja books` folds any journal.
+    Up to two million lines and half a million accounts the journal is folded again and compared
+    with the state in use; beyond that the state in use is added up, for memory's sake.
     """
     lines = ledger.head
-    if lines <= FOLDED_MAX:
+    if lines <= FOLDED_MAX and len(ledger.state) <= COMPARED_MAX:
         books: Books = audit(ledger.rows(), claimed=ledger.state, kind_of=kind_of)
         currencies, breaches, how = books.currencies, books.breaches, "the journal folded again"
     else:
