@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from structlog.testing import capture_logs
 
 from tests.stage import raised
 from umoja.channels.hot import BODY_MAX, door, finder
@@ -185,4 +186,24 @@ async def test_whoever_leaves_before_the_answer_is_paid_for_once_all_the_same(ru
             break
     assert status == 201
     assert running.stage.has(running.payee, "wallet") == 100_00
+    writer.close()
+
+
+async def test_a_bug_of_ours_is_told_without_its_words(running, monkeypatch):
+    words = f"the PIN was {PIN}"
+
+    async def buggy(_request):
+        raise ValueError(words)
+
+    monkeypatch.setattr(running.stage.desk, "submit", buggy)
+    reader, writer = await running.connected()
+    with capture_logs() as logged:
+        writer.write(running.request("/v1/payments", running.payment(), idempotency_key="bug"))
+        status, _, body = await answer(reader)
+    assert (status, json.loads(body)["type"]) == (500, "urn:umoja:problem:bug")
+    assert [(each["event"], each["kind"]) for each in logged] == [
+        ("channels.hot.bug", "ValueError")
+    ]
+    assert words not in str(logged)
+    assert words not in body.decode()
     writer.close()
