@@ -91,6 +91,7 @@ def test_one_finding_is_one_incident_and_another_product_is_another(
     ]
 
     centre.incidents.quiet("KE", "a_detector")
+    clock.advance(timedelta(minutes=10, seconds=1))
     found(centre, Harm())
 
     assert [each.id for each in centre.incidents.open_ones()] == ["INC-000003", "INC-000004"]

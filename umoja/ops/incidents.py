@@ -1,16 +1,19 @@
-"""Incidents: what went wrong, whom it touched, and its timeline; one for each episode of a finding.
+"""Incidents: what went wrong, whom it touched, and its timeline; one for each episode of a trouble.
 
 Open incidents are held in memory and written behind: a disk that fails loses no incident while the
-process runs, and what could not be written is written at the next look. After a kill an open
-incident goes on where it was.
+process runs, and what could not be written is written at the next look. What a person does to one is
+written before she is told so. After a kill an open incident goes on where it was.
 """
 
+import copy
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from typing import Any
 
+import msgspec
 import structlog
 
 from umoja.clock import Clock, from_micros, to_micros
@@ -19,10 +22,28 @@ from umoja.markets.market import Market
 from umoja.money import Money
 from umoja.ops.finding import Counts, Finding
 from umoja.ops.impact import PERIOD_S, Harm, Impact
+from umoja.ops.incident import (
+    ACTIONS_MAX,
+    CAUSES_MAX,
+    HANGING_MAX,
+    TASKS_MAX,
+    Action,
+    Cause,
+    Incident,
+    Moment,
+    Post,
+    Review,
+    Sheet,
+    Stage,
+    Task,
+    may_follow,
+    severity_of,
+)
 from umoja.storage.database import Database, DatabaseDamaged, Row
 
 SYSTEM = "system"
 NOTE_MAX = 1_000
+NAME_MAX = 80
 MOMENTS_MAX = 500  # of one incident
 RECENT_MAX = 500
 NUMBER_DIGITS = 6
@@ -30,13 +51,23 @@ NUMBER_DIGITS = 6
 STEPS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 """Customers at which the timeline says how far an incident has come."""
 
-SEVERITIES = ((5_000, 1), (500, 2), (50, 3), (0, 4))
-"""From how many customers on an incident has which severity; 1 is the gravest."""
-
 GRAVEST = {Counts.PAYMENTS: 1, Counts.RECEIPTS: 2}
 """A receipt that is missing is never as grave as a payment that fails."""
 
+RETURNS_WITHIN = timedelta(minutes=10)
+"""What comes back this soon is the same incident again: a flapping trouble is one, not twenty."""
+
+HUNG_BEFORE = timedelta(minutes=5)
+"""Payments that hang since so long before the trouble was seen still belong to it."""
+
+WIDE = frozenset({"market", "monitoring"})
+"""Kinds of cause that explain whatever else is found in the same market meanwhile."""
+
+_MICROSECOND = timedelta(microseconds=1)
+
 log = structlog.get_logger()
+
+Key = tuple[str, str, str]  # market, detector, scope
 
 
 class IncidentUnknown(LookupError):
@@ -47,37 +78,35 @@ class NoteRefused(ValueError):
     """A note is empty, too long, or one too many. It says which."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """One line of a timeline."""
-
-    at: datetime
-    actor: str
-    what: str
+class StepRefused(ValueError):
+    """What a person asked for cannot be done with this incident now. It says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
-    """One incident as it stands. Values are minor units by currency."""
+class StillHanging(StepRefused):
+    """Payments of unknown outcome hang on the incident and nobody owns them: it cannot be closed."""
 
-    id: str
-    market: str
-    product: str  # empty where several are touched, or none yet
-    detector: str
-    title: str
-    state: str  # open or resolved
-    severity: int  # 1, the gravest, to 4
-    opened_at: datetime
-    resolved_at: datetime | None
-    payments: int
-    value_minor: Mapping[str, int]
-    customers: int
-    timeline: tuple[Moment, ...]
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """What the watch knows around a finding: its cause, what had changed, and how wide it is."""
+
+    cause: Cause | None = None
+    changed: tuple[str, ...] = ()
+    agents: int = 0
+    share_percent: int = 0  # of the market's payments, failing above expectation
+    is_money: bool = False  # the books themselves are in doubt
+
+
+class Hanging(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment whose outcome is unknown. `since` is in microseconds."""
+
+    order: str
+    product: str
+    since: int
 
 
 @dataclass(slots=True, kw_only=True)
-class _Open:
-    """An open incident as it is worked on."""
+class _Work:
+    """An incident as it is worked on."""
 
     number: int
     market: str
@@ -85,27 +114,67 @@ class _Open:
     scope: str
     counts: Counts
     title: str
+    began_at: int
     opened_at: int
     impact: Impact  # of the periods before `taken_until`
     taken_until: int  # the first period of harm that is not in `impact` yet
     shown: Impact  # with the running period
     severity: int
+    stage: Stage = Stage.INVESTIGATING
+    acknowledged_at: int = 0
+    acknowledged_by: str = ""
+    identified_at: int = 0
+    mitigated_at: int = 0
     resolved_at: int = 0
+    reviewed_at: int = 0
+    parent: int = 0
+    sheet: Sheet = field(default_factory=Sheet)
+    seen_by: set[Key] = field(default_factory=set)  # who finds it now
     moments: list[Moment] = field(default_factory=list)
     kept_moments: int = 0
     is_changed: bool = True
 
+    @property
+    def is_ended(self) -> bool:
+        return self.stage in {Stage.RESOLVED, Stage.REVIEWED}
+
     def say(self, at: int, actor: str, what: str) -> None:
-        """Add a line to the timeline; the last places are for the system's own."""
-        self.moments.append(Moment(at=from_micros(at), actor=actor, what=what))
+        """Add a line to the timeline. A full one takes no more, whoever speaks."""
         self.is_changed = True
+        if len(self.moments) < MOMENTS_MAX:
+            self.moments.append(Moment(at=from_micros(at), actor=actor, what=what))
+
+    def go(self, stage: Stage, at: int) -> None:
+        """Go to a stage and note when; going back forgets that the harm had stopped."""
+        self.stage = stage
+        self.is_changed = True
+        match stage:
+            case Stage.INVESTIGATING:
+                self.mitigated_at = self.resolved_at = 0
+            case Stage.IDENTIFIED:
+                self.identified_at = self.identified_at or at
+            case Stage.MITIGATED:
+                self.mitigated_at = at
+            case Stage.RESOLVED:
+                self.mitigated_at = self.mitigated_at or at
+                self.resolved_at = at
+            case Stage.REVIEWED:
+                self.reviewed_at = at
+
+    def copied(self) -> "_Work":
+        """Return a copy that may be changed without the original."""
+        made = copy.copy(self)
+        made.moments = list(self.moments)
+        made.seen_by = set(self.seen_by)
+        made.sheet = msgspec.convert(msgspec.to_builtins(self.sheet), Sheet)
+        return made
 
 
 class Incidents:
     """Keeps incidents. Calls may come from any thread.
 
-    What reads finished incidents or writes notes raises Unavailable where the file cannot be used;
-    what the watch calls never does.
+    What reads finished incidents or writes for people raises Unavailable where the file cannot be
+    used; what the watch calls never does. Acts of people may be repeated: a repeat changes nothing.
     """
 
     def __init__(self, database: Database, *, clock: Clock, markets: Sequence[Market]) -> None:
@@ -114,137 +183,394 @@ class Incidents:
         self._clock = clock
         self._markets = {market.code: market for market in markets}
         self._lock = threading.RLock()
-        self._open: dict[tuple[str, str, str], _Open] = {}
-        self._ended: list[_Open] = []  # resolved, and not on the disk yet
+        self._working: dict[int, _Work] = {}  # open ones, and those not written since they ended
+        self._seen: dict[Key, int] = {}  # what is found now, and which incident it belongs to
+        self._lately: dict[Key, int] = {}  # ended a moment ago: the same again is the same incident
         self._is_troubled = False
+        self._heard: Callable[[Incident], None] = lambda _: None
         row = database.one("SELECT coalesce(max(number), 0) FROM incidents")
         self._last_number = int(row[0]) if row else 0
-        for each in database.query("SELECT * FROM incidents WHERE state = 'open'"):
+        since = to_micros(clock.now()) - RETURNS_WITHIN // _MICROSECOND
+        for each in database.query(
+            "SELECT * FROM incidents WHERE state = 'open' OR resolved_at >= :since", since=since
+        ):
             found = self._resumed(each)
-            self._open[found.market, found.detector, found.scope] = found
+            key = (found.market, found.detector, found.scope)
+            if found.is_ended:
+                self._lately[key] = found.number
+                continue
+            self._working[found.number] = found
+            if not found.mitigated_at:
+                found.seen_by.add(key)
+                self._seen[key] = found.number
+            else:
+                self._lately[key] = found.number
+
+    def listen(self, heard: Callable[[Incident], None]) -> None:
+        """Have `heard` called when an incident is opened or returns; it must not wait."""
+        self._heard = heard
 
     # Reading
 
-    def open_ones(self) -> list[Incident]:
-        """Return what is open now, the gravest first, then the oldest. Asks no file."""
+    def open_ones(self, *, children: bool = False) -> list[Incident]:
+        """Return what is open now, the gravest first, then the oldest. Asks no file.
+
+        Those that another one explains are left out unless asked for.
+        """
         with self._lock:
-            found = [self._shown(each) for each in self._open.values()]
+            found = [
+                self._shown(each)
+                for each in self._working.values()
+                if not each.is_ended and (children or not each.parent)
+            ]
         return sorted(found, key=lambda each: (each.severity, each.opened_at, each.id))
 
     def recent(self, *, limit: int = 50, market: str | None = None) -> list[Incident]:
         """Return incidents, newest first, at most 500; of one market where one is named."""
         with self._lock:
             rows = self._database.query(
-                "SELECT * FROM incidents WHERE :market IS NULL OR market = :market"
+                "SELECT * FROM incidents WHERE :any = 1 OR market = :market"
                 " ORDER BY number DESC LIMIT :limit",
-                market=market,
+                any=int(market is None),
+                market=market or "",
                 limit=max(0, min(limit, RECENT_MAX)),
             )
             in_memory = {
                 each.number: self._shown(each)
-                for each in (*self._open.values(), *self._ended)
+                for each in self._working.values()
                 if market is None or each.market == market
             }
             kept = {int(row["number"]): row for row in rows}
             numbers = sorted(kept.keys() | in_memory.keys(), reverse=True)
             # A moment that is not on the disk yet stands in memory: memory goes before.
             return [
-                in_memory[number] if number in in_memory else self._read(kept[number])
+                in_memory[number]
+                if number in in_memory
+                else self._shown(self._resumed(kept[number]))
                 for number in numbers[: max(0, limit)]
+            ]
+
+    def between(self, since: int, until: int, *, market: str | None = None) -> list[Incident]:
+        """Return the incidents opened in [since, until) microseconds, oldest first, at most 500."""
+        with self._lock:
+            rows = self._database.query(
+                "SELECT * FROM incidents WHERE opened_at >= :since AND opened_at < :until"
+                " AND (:any = 1 OR market = :market) ORDER BY number LIMIT :limit",
+                since=since,
+                until=until,
+                any=int(market is None),
+                market=market or "",
+                limit=RECENT_MAX,
+            )
+            return [
+                self._shown(self._working.get(int(row["number"])) or self._resumed(row))
+                for row in rows
             ]
 
     def get(self, incident_id: str) -> Incident | None:
         """Return an incident by its id, or None."""
-        number = _number(incident_id)
-        if number is None:
-            return None
         with self._lock:
-            working = self._working(number)
-            if working is not None:
-                return self._shown(working)
-            row = self._database.one(
-                "SELECT * FROM incidents WHERE number = :number", number=number
-            )
-            return None if row is None else self._read(row)
+            work = self._find(incident_id)
+            return None if work is None else self._shown(work)
 
     def is_open(self, market: str, detector: str) -> datetime | None:
         """Return since when a detector's incident is open in a market, or None. Asks no file."""
         with self._lock:
-            for (code, name, _), each in self._open.items():
+            for (code, name, _), number in self._seen.items():
                 if (code, name) == (market, detector):
-                    return from_micros(each.opened_at)
+                    return from_micros(self._working[number].opened_at)
         return None
 
-    # Writing
+    # What people do
 
     def note(self, incident_id: str, *, actor: str, what: str) -> Incident:
         """Add a person's words to the timeline, durably; also after the end.
 
         Raise IncidentUnknown, NoteRefused, or a Fault where it could not be written.
         """
-        text = _clean(what)
-        if not text:
-            raise NoteRefused("a note says something")
-        if len(text) > NOTE_MAX:
-            raise NoteRefused(f"a note has at most {NOTE_MAX} characters")
-        with self._lock:
-            found = self.get(incident_id)
-            if found is None:
-                raise IncidentUnknown(f"there is no incident {incident_id[:20]}")
-            if len(found.timeline) >= MOMENTS_MAX:
-                raise NoteRefused("this timeline is full")
-            number = _number(found.id)
-            assert number is not None, "it was found by it"
-            moment = Moment(at=self._clock.now(), actor=_clean(actor)[:80], what=text)
-            working = self._working(number)
-            if working is None:
-                self._keep_moments(number, [moment], first=len(found.timeline))
+        text = _said(what, "a note")
+        return self._change(incident_id, lambda work, now: work.say(now, _name(actor), text))
+
+    def acknowledge(self, incident_id: str, *, actor: str) -> Incident:
+        """Take an incident on: from now on it is a person's to close. The first one stays."""
+
+        def change(work: _Work, now: int) -> None:
+            if work.acknowledged_by:
+                return
+            work.acknowledged_at, work.acknowledged_by = now, _name(actor)
+            work.say(now, _name(actor), "acknowledged")
+
+        return self._change(incident_id, change)
+
+    def appoint(self, incident_id: str, post: Post, *, name: str, actor: str) -> Incident:
+        """Give a role to somebody, or free it with an empty name."""
+        holder = _clean(name)[:NAME_MAX]
+
+        def change(work: _Work, now: int) -> None:
+            if work.sheet.roles.get(post.value, "") == holder:
+                return
+            word = post.value.replace("_", " ")
+            if holder:
+                work.sheet.roles[post.value] = holder
+                work.say(now, _name(actor), f"{word}: {holder}")
             else:
-                working.moments.append(moment)
-                try:
-                    self._keep(working)
-                except Fault:
-                    working.moments.remove(moment)  # it was not kept: the person may try again
-                    raise
-            after = self.get(incident_id)
-        assert after is not None, "incidents are never removed"
-        return after
+                del work.sheet.roles[post.value]
+                work.say(now, _name(actor), f"{word}: nobody")
+
+        return self._change(incident_id, change)
+
+    def advance(self, incident_id: str, stage: Stage, *, actor: str, why: str = "") -> Incident:
+        """Take the incident to another stage.
+
+        Raise StepRefused where that does not follow, StillHanging where it would be closed while
+        payments of unknown outcome hang on it that nobody owns.
+        """
+        reason = _said(why, "a reason") if why.strip() else ""
+
+        def change(work: _Work, now: int) -> None:
+            if work.stage is stage:
+                return
+            if not may_follow(work.stage, stage):
+                raise StepRefused(
+                    f"an incident does not go from {work.stage.value} to {stage.value}"
+                )
+            if stage is Stage.RESOLVED:
+                _require_no_orphans(work)
+            if not work.acknowledged_by:
+                work.acknowledged_at, work.acknowledged_by = now, _name(actor)
+            work.go(stage, now)
+            work.say(now, _name(actor), f"{stage.value}: {reason}" if reason else stage.value)
+
+        return self._change(incident_id, change)
+
+    def name_cause(self, incident_id: str, cause: Cause, *, actor: str) -> Incident:
+        """Put down what it was; one that was investigated is identified with it."""
+        named = Cause(
+            kind=_said(cause.kind, "a kind")[:40], name=_said(cause.name, "a cause")[:NAME_MAX]
+        )
+
+        def change(work: _Work, now: int) -> None:
+            if work.sheet.cause is not None and work.sheet.cause.name == named.name:
+                return
+            work.sheet.cause = named
+            if work.stage is Stage.INVESTIGATING:
+                work.go(Stage.IDENTIFIED, now)
+            work.say(now, _name(actor), f"cause: {named.kind} {named.name}")
+
+        return self._change(incident_id, change)
+
+    def add_task(self, incident_id: str, *, what: str, owner: str, actor: str) -> Incident:
+        """Add a task. Raise NoteRefused where it says nothing or there are too many."""
+        text, who = _said(what, "a task"), _name(owner or actor)
+
+        def change(work: _Work, now: int) -> None:
+            tasks = work.sheet.tasks
+            if len(tasks) >= TASKS_MAX:
+                raise NoteRefused(f"an incident has at most {TASKS_MAX} tasks")
+            tasks.append(Task(number=len(tasks) + 1, what=text, owner=who, made_at=now))
+            work.say(now, _name(actor), f"task {len(tasks)} for {who}: {text}")
+
+        return self._change(incident_id, change)
+
+    def finish_task(self, incident_id: str, number: int, *, actor: str) -> Incident:
+        """Tick a task off. Raise StepRefused where there is none of that number."""
+
+        def change(work: _Work, now: int) -> None:
+            tasks = work.sheet.tasks
+            if not 1 <= number <= len(tasks):
+                raise StepRefused(f"there is no task {number}")
+            if tasks[number - 1].done_at:
+                return
+            tasks[number - 1] = msgspec.structs.replace(
+                tasks[number - 1], done_at=now, done_by=_name(actor)
+            )
+            work.say(now, _name(actor), f"task {number} done")
+
+        return self._change(incident_id, change)
+
+    def own(self, incident_id: str, order: str, *, owner: str, actor: str) -> Incident:
+        """Make somebody answerable for a payment of unknown outcome, until it has its end."""
+        who = _name(owner)
+
+        def change(work: _Work, now: int) -> None:
+            if order not in work.sheet.hanging:
+                raise StepRefused("that payment does not hang on this incident")
+            if work.sheet.hanging[order] == who:
+                return
+            work.sheet.hanging[order] = who
+            work.say(now, _name(actor), f"payment {order} of unknown outcome is owned by {who}")
+
+        return self._change(incident_id, change)
+
+    def review(self, incident_id: str, review: Review, *, actor: str) -> Incident:
+        """Write what was learned; a resolved incident is reviewed with it. May be written again."""
+        written = Review(
+            summary=_said(review.summary, "a summary"),
+            causes=_said(review.causes, "the causes"),
+            went_well=_clean(review.went_well)[:NOTE_MAX],
+            went_badly=_clean(review.went_badly)[:NOTE_MAX],
+            by=_name(actor),
+        )
+
+        def change(work: _Work, now: int) -> None:
+            if not work.is_ended:
+                raise StepRefused("an incident is reviewed when it is resolved")
+            if work.sheet.review == written:
+                return
+            work.sheet.review = written
+            if work.stage is Stage.RESOLVED:
+                work.go(Stage.REVIEWED, now)
+            work.say(now, _name(actor), "review written")
+
+        return self._change(incident_id, change)
+
+    def add_action(
+        self, incident_id: str, *, what: str, owner: str, due: str, actor: str
+    ) -> Incident:
+        """Add what is to be done about it for good. `due` is a date, YYYY-MM-DD."""
+        text, who = _said(what, "an action"), _said(owner, "an owner")[:NAME_MAX]
+        try:
+            day = date.fromisoformat(due).isoformat()
+        except ValueError as cause:
+            raise NoteRefused("a date is written as 2026-03-31") from cause
+
+        def change(work: _Work, now: int) -> None:
+            actions = work.sheet.actions
+            if len(actions) >= ACTIONS_MAX:
+                raise NoteRefused(f"an incident has at most {ACTIONS_MAX} actions")
+            actions.append(Action(number=len(actions) + 1, what=text, owner=who, due=day))
+            work.say(now, _name(actor), f"action {len(actions)} for {who} by {day}: {text}")
+
+        return self._change(incident_id, change)
+
+    def finish_action(self, incident_id: str, number: int, *, actor: str) -> Incident:
+        """Tick an action off. Raise StepRefused where there is none of that number."""
+
+        def change(work: _Work, now: int) -> None:
+            actions = work.sheet.actions
+            if not 1 <= number <= len(actions):
+                raise StepRefused(f"there is no action {number}")
+            if actions[number - 1].done_at:
+                return
+            actions[number - 1] = msgspec.structs.replace(actions[number - 1], done_at=now)
+            work.say(now, _name(actor), f"action {number} done")
+
+        return self._change(incident_id, change)
+
+    def tell(self, incident_id: str, *, what: str, actor: str = SYSTEM) -> None:
+        """Have the system say something: a page sent, a notice, a remedy. Raises no Fault."""
+        text = _clean(what)[:NOTE_MAX]
+        with self._lock:
+            try:
+                work = self._find(incident_id)
+                if work is None:
+                    raise IncidentUnknown(f"there is no incident {incident_id[:20]}")
+                if work.number in self._working:
+                    work.say(to_micros(self._clock.now()), actor, text)
+                    return
+                self._change(incident_id, lambda work, now: work.say(now, actor, text))
+            except (Fault, DatabaseDamaged) as cause:
+                log.error("ops.incident.untold", incident=incident_id, cause=str(cause))  # noqa: TRY400
+
+    def remedied(self, incident_id: str, remedy: str, *, actor: str, is_mitigated: bool) -> None:
+        """Note a remedy that was carried out; where it stopped the harm, the incident is mitigated."""
+        with self._lock:
+            work = self._find(incident_id)
+            if work is None:
+                raise IncidentUnknown(f"there is no incident {incident_id[:20]}")
+            now = to_micros(self._clock.now())
+            if len(work.sheet.remedies) < TASKS_MAX:
+                work.sheet.remedies.append(remedy)
+            work.say(now, actor, f"remedy: {remedy}")
+            if is_mitigated and may_follow(work.stage, Stage.MITIGATED):
+                work.go(Stage.MITIGATED, now)
 
     # For the watch
 
     def found(
-        self, market: str, detector: str, finding: Finding, *, counts: Counts, harm: Harm
-    ) -> None:
-        """Open an incident for a new finding, or carry the one that is open further."""
+        self,
+        market: str,
+        detector: str,
+        finding: Finding,
+        *,
+        counts: Counts,
+        harm: Harm,
+        scene: Scene | None = None,
+    ) -> str:
+        """Open an incident for a new finding, or carry the one that is open further; return its id.
+
+        A second detector that sees the same cause in the same market adds to that incident. What an
+        open, wider trouble explains becomes its child and is not told again.
+        """
         now = to_micros(self._clock.now())
         key = (market, detector, finding.product)
+        scene = scene or Scene()
         with self._lock:
-            working = self._open.get(key)
-            if working is None:
-                working = self._open[key] = self._begun(key, finding, counts=counts, now=now)
-                log.warning("ops.incident.opened", incident=_id(working.number), market=market)
-            self._count(working, harm, now)
+            work = self._belonging(key, scene, now) or self._begun(
+                key, finding, counts=counts, scene=scene, now=now
+            )
+            self._learn(work, scene, now)
+            if key[1] == work.detector and key[2] == work.scope:
+                self._count(work, harm, scene, now)
+            return _id(work.number)
 
-    def quiet(self, market: str, detector: str) -> None:
-        """Resolve what is open of a detector that finds nothing any more."""
+    def quiet(self, market: str, detector: str, product: str | None = None) -> None:
+        """Say that a detector finds nothing any more (of one product, or at all).
+
+        When nobody sees the trouble any longer the harm has stopped. An incident that no person has
+        taken, and on which nothing hangs, is resolved with it.
+        """
         now = to_micros(self._clock.now())
         with self._lock:
-            for key in [each for each in self._open if each[:2] == (market, detector)]:
-                working = self._open.pop(key)
-                working.resolved_at = now
-                working.say(now, SYSTEM, f"resolved: {self._told(working.shown, market)}")
-                self._ended.append(working)
-                log.warning("ops.incident.resolved", incident=_id(working.number), market=market)
+            keys = [
+                key
+                for key in self._seen
+                if key[:2] == (market, detector) and product in {None, key[2]}
+            ]
+            for key in keys:
+                work = self._working[self._seen.pop(key)]
+                work.seen_by.discard(key)
+                self._lately[key] = work.number
+                if work.seen_by or work.is_ended:
+                    continue
+                if work.stage is not Stage.MITIGATED:
+                    work.go(Stage.MITIGATED, now)
+                if not self._resolve_if_nobodys(work, now):
+                    work.say(now, SYSTEM, f"mitigated: {self._told(work.shown, market)}")
+
+    def unknown(self, market: str, hanging: Iterable[Hanging]) -> None:
+        """Take note of a market's payments of unknown outcome, all of them as they are now.
+
+        Those that began around an open incident hang on it until they are not told of any more.
+        """
+        now = to_micros(self._clock.now())
+        orders = {each.order: each for each in hanging}
+        with self._lock:
+            for work in [each for each in self._working.values() if each.market == market]:
+                if work.is_ended:
+                    continue
+                mine = work.sheet.hanging
+                ended = [order for order in mine if order not in orders]
+                for order in ended:
+                    del mine[order]
+                work.sheet.settled += len(ended)
+                if work.counts is Counts.PAYMENTS and not work.parent and work.seen_by:
+                    self._hang(work, orders.values(), now)
+                if ended and not mine:
+                    work.say(now, SYSTEM, "every payment of unknown outcome has found its end")
+                    if work.stage is Stage.MITIGATED and not work.seen_by:
+                        self._resolve_if_nobodys(work, now)
+                work.is_changed = work.is_changed or bool(ended)
 
     def keep(self) -> None:
         """Write what has changed. What cannot be written now is written at the next call."""
         with self._lock:
             try:
-                for working in [*self._ended, *self._open.values()]:
-                    if working.is_changed or working.kept_moments < len(working.moments):
-                        self._keep(working)
-                    if working.resolved_at:
-                        self._ended.remove(working)
+                for work in list(self._working.values()):
+                    if work.is_changed or work.kept_moments < len(work.moments):
+                        self._keep(work)
+                    if work.is_ended:
+                        del self._working[work.number]
             except (Fault, DatabaseDamaged) as cause:
                 if not self._is_troubled:
                     log.error("ops.incidents.unwritten", cause=str(cause))  # noqa: TRY400  expected
@@ -254,52 +580,196 @@ class Incidents:
 
     # Within the lock
 
+    def _change(self, incident_id: str, change: Callable[[_Work, int], None]) -> Incident:
+        """Change an incident for a person: on a copy, which takes its place when it is written."""
+        now = to_micros(self._clock.now())
+        with self._lock:
+            work = self._find(incident_id)
+            if work is None:
+                raise IncidentUnknown(f"there is no incident {incident_id[:20]}")
+            if len(work.moments) >= MOMENTS_MAX:
+                raise NoteRefused("this timeline is full")
+            made = work.copied()
+            change(made, now)
+            self._keep(made)
+            if made.number in self._working or not made.is_ended:
+                self._working[made.number] = made
+            return self._shown(made)
+
+    def _find(self, incident_id: str) -> _Work | None:
+        number = _number(incident_id)
+        if number is None:
+            return None
+        work = self._working.get(number)
+        if work is not None:
+            return work
+        row = self._database.one("SELECT * FROM incidents WHERE number = :number", number=number)
+        return None if row is None else self._resumed(row)
+
+    def _belonging(self, key: Key, scene: Scene, now: int) -> _Work | None:
+        """Return the incident that a finding belongs to already, or None."""
+        number = self._seen.get(key)
+        if number is not None:
+            return self._working[number]
+        work = self._returned(key, now) or self._of_cause(key[0], scene.cause)
+        if work is None:
+            return None
+        self._seen[key] = work.number
+        work.seen_by.add(key)
+        if key[1] != work.detector and key[1] not in work.sheet.also:
+            if len(work.sheet.also) < CAUSES_MAX:
+                work.sheet.also.append(key[1])
+            work.say(now, SYSTEM, f"seen by {key[1].replace('_', ' ')} too")
+        return work
+
+    def _returned(self, key: Key, now: int) -> _Work | None:
+        """Return what ended a moment ago and is here again, opened anew."""
+        number = self._lately.pop(key, None)
+        if number is None:
+            return None
+        try:
+            work = self._find(_id(number))
+        except (Fault, DatabaseDamaged):
+            return None  # the file cannot be read: then it is a new one
+        if work is None or work.stage is Stage.REVIEWED:
+            return None
+        ended_at = work.resolved_at or work.mitigated_at
+        # One that is still open takes it back at any time: two open ones of one key there are not.
+        if work.is_ended and now - ended_at > RETURNS_WITHIN // _MICROSECOND:
+            return None
+        if ended_at:
+            work.sheet.returns += 1
+            work.go(Stage.INVESTIGATING, now)
+            work.say(now, SYSTEM, f"came back after {(now - ended_at) // 1_000_000} s")
+            self._working[work.number] = work
+            self._heard(self._shown(work))
+        return work
+
+    def _of_cause(self, market: str, cause: Cause | None) -> _Work | None:
+        if cause is None:
+            return None
+        for work in self._working.values():
+            known = work.sheet.cause
+            is_same = known is not None and (known.kind, known.name) == (cause.kind, cause.name)
+            if work.market == market and is_same and not work.is_ended and work.seen_by:
+                return work
+        return None
+
     def _begun(
-        self, key: tuple[str, str, str], finding: Finding, *, counts: Counts, now: int
-    ) -> _Open:
+        self, key: Key, finding: Finding, *, counts: Counts, scene: Scene, now: int
+    ) -> _Work:
         market, detector, scope = key
+        parent = next(
+            (
+                each
+                for each in self._working.values()
+                if each.market == market
+                and not each.is_ended
+                and not each.parent
+                and each.sheet.cause is not None
+                and each.sheet.cause.kind in WIDE
+            ),
+            None,
+        )
         self._last_number += 1
-        made = _Open(
+        made = _Work(
             number=self._last_number,
             market=market,
             detector=detector,
             scope=scope,
             counts=counts,
             title=finding.title,
+            began_at=min(finding.began_s * 1_000_000, now),
             opened_at=now,
             impact=Impact(),
             taken_until=finding.began_s // PERIOD_S,
             shown=Impact(),
             severity=4,
         )
+        self._working[made.number] = made
+        self._seen[key] = made.number
+        made.seen_by.add(key)
         since = from_micros(finding.began_s * 1_000_000)
         made.say(now, SYSTEM, f"opened: {finding.evidence}, since {since:%H:%M:%S} UTC")
+        made.sheet.changed = list(scene.changed[:CAUSES_MAX])
+        for changed in made.sheet.changed:
+            made.say(now, SYSTEM, f"changed lately: {changed}")
+        if parent is not None:
+            made.parent = parent.number
+            if len(parent.sheet.children) < HANGING_MAX:
+                parent.sheet.children.append(_id(made.number))
+            made.say(now, SYSTEM, f"explained by {_id(parent.number)}")
+        log.warning("ops.incident.opened", incident=_id(made.number), market=market)
+        if parent is None:
+            self._heard(self._shown(made))
         return made
 
-    def _count(self, working: _Open, harm: Harm, now: int) -> None:
+    def _learn(self, work: _Work, scene: Scene, now: int) -> None:
+        """Take up a cause that the watch names; a person's word stands above it."""
+        cause = scene.cause
+        known = work.sheet.cause
+        if cause is None or (known is not None and known.share_percent == 0):
+            return
+        if known is None or (known.kind, known.name) != (cause.kind, cause.name):
+            told = f"cause: {cause.kind} {cause.name}"
+            work.say(now, SYSTEM, f"{told}, {cause.share_percent} % of what failed")
+            if work.stage is Stage.INVESTIGATING:
+                work.go(Stage.IDENTIFIED, now)
+        work.sheet.cause = cause
+
+    def _resolve_if_nobodys(self, work: _Work, now: int) -> bool:
+        """Resolve what no person has taken and on which nothing hangs; tell whether it was."""
+        if work.acknowledged_by or any(not owner for owner in work.sheet.hanging.values()):
+            return False
+        work.go(Stage.RESOLVED, now)
+        work.say(now, SYSTEM, f"resolved: {self._told(work.shown, work.market)}")
+        log.warning("ops.incident.resolved", incident=_id(work.number), market=work.market)
+        return True
+
+    def _hang(self, work: _Work, orders: Iterable[Hanging], now: int) -> None:
+        first = work.began_at - HUNG_BEFORE // _MICROSECOND
+        before = len(work.sheet.hanging)
+        for each in orders:
+            if len(work.sheet.hanging) >= HANGING_MAX:
+                break
+            is_of_it = not work.scope or each.product == work.scope
+            if is_of_it and each.since >= first:
+                work.sheet.hanging.setdefault(each.order, "")
+        if len(work.sheet.hanging) > before:
+            work.is_changed = True
+            if not before:
+                count = _counted(len(work.sheet.hanging), "payment")
+                work.say(now, SYSTEM, f"{count} of unknown outcome hang on this")
+
+    def _count(self, work: _Work, harm: Harm, scene: Scene, now: int) -> None:
         """Take the harm up that came since the last look, and say how far it has come."""
         running = now // 1_000_000 // PERIOD_S
-        if running > working.taken_until:
-            working.impact.merge(harm.between(working.taken_until, running - 1))
-            working.taken_until = running
-        before, working.shown = (
-            working.shown,
-            working.impact.with_more(harm.between(running, running + 1)),
+        if running > work.taken_until:
+            work.impact.merge(harm.between(work.taken_until, running - 1))
+            work.taken_until = running
+        before, work.shown = (
+            work.shown,
+            work.impact.with_more(harm.between(running, running + 1)),
         )
-        if working.shown.payments == before.payments:
-            return
-        working.is_changed = True
-        customers = working.shown.customers
-        for step in STEPS:
-            if before.customers < step <= customers:
-                told = self._told(working.shown, working.market)
-                working.say(now, SYSTEM, f"{step:,} customers passed: {told}")
-        severity = max(
-            GRAVEST[working.counts], next(s for least, s in SEVERITIES if customers >= least)
+        work.sheet.agents = max(work.sheet.agents, scene.agents)
+        work.sheet.share_percent = max(work.sheet.share_percent, scene.share_percent)
+        customers = work.shown.customers
+        if work.shown.payments != before.payments:
+            work.is_changed = True
+            for step in STEPS:
+                if before.customers < step <= customers:
+                    told = self._told(work.shown, work.market)
+                    work.say(now, SYSTEM, f"{step:,} customers passed: {told}")
+        severity = severity_of(
+            customers=customers,
+            agents=work.sheet.agents,
+            share_percent=work.sheet.share_percent,
+            gravest=GRAVEST[work.counts],
+            is_money=scene.is_money,
         )
-        if severity < working.severity:
-            working.say(now, SYSTEM, f"severity {working.severity} became {severity}")
-            working.severity = severity
+        if severity < work.severity:
+            work.say(now, SYSTEM, f"severity {work.severity} became {severity}")
+            work.severity = severity
 
     def _told(self, impact: Impact, code: str) -> str:
         """Say an impact in a few words: 12 payments, KES 3,400.00, 11 customers."""
@@ -312,133 +782,152 @@ class Incidents:
         parts = [_counted(impact.payments, "payment"), *values]
         return ", ".join([*parts, _counted(impact.customers, "customer")])
 
-    def _working(self, number: int) -> _Open | None:
-        for each in (*self._open.values(), *self._ended):
-            if each.number == number:
-                return each
-        return None
-
-    def _shown(self, working: _Open) -> Incident:
+    def _shown(self, work: _Work) -> Incident:
         return Incident(
-            id=_id(working.number),
-            market=working.market,
-            product=_product(working),
-            detector=working.detector,
-            title=working.title,
-            state="resolved" if working.resolved_at else "open",
-            severity=working.severity,
-            opened_at=from_micros(working.opened_at),
-            resolved_at=from_micros(working.resolved_at) if working.resolved_at else None,
-            payments=working.shown.payments,
-            value_minor=dict(working.shown.value_minor),
-            customers=working.shown.customers,
-            timeline=tuple(working.moments),
+            id=_id(work.number),
+            market=work.market,
+            product=_product(work),
+            detector=work.detector,
+            title=work.title,
+            stage=work.stage,
+            severity=work.severity,
+            began_at=from_micros(work.began_at),
+            opened_at=from_micros(work.opened_at),
+            acknowledged_at=_when(work.acknowledged_at),
+            acknowledged_by=work.acknowledged_by,
+            identified_at=_when(work.identified_at),
+            mitigated_at=_when(work.mitigated_at),
+            resolved_at=_when(work.resolved_at),
+            reviewed_at=_when(work.reviewed_at),
+            payments=work.shown.payments,
+            value_minor=dict(work.shown.value_minor),
+            customers=work.shown.customers,
+            timeline=tuple(work.moments),
+            sheet=work.copied().sheet,
+            parent=_id(work.parent) if work.parent else "",
         )
 
     # The file
 
-    def _keep(self, working: _Open) -> None:
+    def _keep(self, work: _Work) -> None:
+        values: dict[str, Any] = {
+            "number": work.number,
+            "market": work.market,
+            "detector": work.detector,
+            "scope": work.scope,
+            "counts": work.counts.value,
+            "product": _product(work),
+            "title": work.title,
+            "state": "resolved" if work.is_ended else "open",
+            "stage": work.stage.value,
+            "severity": work.severity,
+            "began_at": work.began_at,
+            "opened_at": work.opened_at,
+            "acknowledged_at": work.acknowledged_at,
+            "acknowledged_by": work.acknowledged_by,
+            "identified_at": work.identified_at,
+            "mitigated_at": work.mitigated_at,
+            "resolved_at": work.resolved_at,
+            "reviewed_at": work.reviewed_at,
+            "payments": work.shown.payments,
+            "customers": work.shown.customers,
+            "value_minor": json.dumps(work.shown.value_minor, sort_keys=True),
+            "impact": work.shown.kept(),
+            "parent": work.parent,
+            "sheet": msgspec.json.encode(work.sheet).decode(),
+        }
+        names = list(values)
         with self._database.transaction():
             self._database.run(
-                "INSERT INTO incidents VALUES (:number, :market, :detector, :scope, :counts,"
-                " :product, :title, :state, :severity, :opened_at, :resolved_at, :payments, :customers,"
-                " :value_minor, :impact)"
-                " ON CONFLICT (number) DO UPDATE SET product = :product, state = :state,"
-                " severity = :severity, resolved_at = :resolved_at, payments = :payments,"
-                " customers = :customers, value_minor = :value_minor, impact = :impact",
-                number=working.number,
-                market=working.market,
-                detector=working.detector,
-                scope=working.scope,
-                counts=working.counts.value,
-                product=_product(working),
-                title=working.title,
-                state="resolved" if working.resolved_at else "open",
-                severity=working.severity,
-                opened_at=working.opened_at,
-                resolved_at=working.resolved_at,
-                payments=working.shown.payments,
-                customers=working.shown.customers,
-                value_minor=json.dumps(working.shown.value_minor, sort_keys=True),
-                impact=working.shown.kept(),
+                f"INSERT INTO incidents ({', '.join(names)})"
+                f" VALUES ({', '.join(f':{name}' for name in names)})"
+                " ON CONFLICT (number) DO UPDATE SET "
+                + ", ".join(f"{name} = excluded.{name}" for name in names if name not in _FIXED),
+                **values,
             )
-            fresh = working.moments[working.kept_moments :]
-            self._write_moments(working.number, fresh, first=working.kept_moments)
-        working.kept_moments = len(working.moments)
-        working.is_changed = False
+            self._write_moments(work)
+        work.kept_moments = len(work.moments)
+        work.is_changed = False
 
-    def _keep_moments(self, number: int, moments: Sequence[Moment], *, first: int) -> None:
-        with self._database.transaction():
-            self._write_moments(number, moments, first=first)
-
-    def _write_moments(self, number: int, moments: Sequence[Moment], *, first: int) -> None:
+    def _write_moments(self, work: _Work) -> None:
         self._database.run_many(
-            "INSERT INTO moments VALUES (:incident, :place, :at, :actor, :what)"
-            " ON CONFLICT (incident, place) DO UPDATE SET at = :at, actor = :actor, what = :what",
+            "INSERT INTO moments (incident, place, at, actor, what)"
+            " VALUES (:incident, :place, :at, :actor, :what)"
+            " ON CONFLICT (incident, place) DO UPDATE SET"
+            " at = excluded.at, actor = excluded.actor, what = excluded.what",
             [
                 {
-                    "incident": number,
-                    "place": first + place,
+                    "incident": work.number,
+                    "place": place,
                     "at": to_micros(each.at),
                     "actor": each.actor,
                     "what": each.what,
                 }
-                for place, each in enumerate(moments)
+                for place, each in enumerate(work.moments)
+                if place >= work.kept_moments
             ],
         )
 
-    def _read(self, row: Row) -> Incident:
-        return Incident(
-            id=_id(row["number"]),
-            market=row["market"],
-            product=row["product"],
-            detector=row["detector"],
-            title=row["title"],
-            state=row["state"],
-            severity=row["severity"],
-            opened_at=from_micros(row["opened_at"]),
-            resolved_at=from_micros(row["resolved_at"]) if row["resolved_at"] else None,
-            payments=row["payments"],
-            value_minor=json.loads(row["value_minor"]),
-            customers=row["customers"],
-            timeline=tuple(self._moments(row["number"])),
-        )
-
-    def _moments(self, number: int) -> list[Moment]:
+    def _resumed(self, row: Row) -> _Work:
         rows = self._database.query(
             "SELECT at, actor, what FROM moments WHERE incident = :number ORDER BY place",
-            number=number,
+            number=row["number"],
         )
-        return [
-            Moment(at=from_micros(row["at"]), actor=row["actor"], what=row["what"]) for row in rows
+        moments = [
+            Moment(at=from_micros(each["at"]), actor=each["actor"], what=each["what"])
+            for each in rows
         ]
-
-    def _resumed(self, row: Row) -> _Open:
-        moments = self._moments(row["number"])
-        now = to_micros(self._clock.now())
-        return _Open(
+        return _Work(
             number=row["number"],
             market=row["market"],
             detector=row["detector"],
             scope=row["scope"],
             counts=Counts(row["counts"]),
             title=row["title"],
+            began_at=row["began_at"] or row["opened_at"],
             opened_at=row["opened_at"],
             impact=Impact.from_kept(row["impact"]),
-            taken_until=now // 1_000_000 // PERIOD_S,
+            taken_until=to_micros(self._clock.now()) // 1_000_000 // PERIOD_S,
             shown=Impact.from_kept(row["impact"]),
             severity=row["severity"],
+            stage=Stage(row["stage"]),
+            acknowledged_at=row["acknowledged_at"],
+            acknowledged_by=row["acknowledged_by"],
+            identified_at=row["identified_at"],
+            mitigated_at=row["mitigated_at"],
+            resolved_at=row["resolved_at"],
+            reviewed_at=row["reviewed_at"],
+            parent=row["parent"],
+            sheet=msgspec.json.decode(row["sheet"], type=Sheet),
             moments=moments,
             kept_moments=len(moments),
             is_changed=False,
         )
 
 
-def _product(working: _Open) -> str:
-    if working.scope:
-        return working.scope
-    touched = working.shown.products
+_FIXED = frozenset({"number", "market", "detector", "scope", "counts", "began_at", "opened_at"})
+"""Columns that never change after the opening."""
+
+
+def _require_no_orphans(work: _Work) -> None:
+    orphans = [order for order, owner in work.sheet.hanging.items() if not owner]
+    if orphans:
+        count = _counted(len(orphans), "payment")
+        raise StillHanging(
+            f"{count} of unknown outcome would be left alone: settle or reverse each,"
+            f" or give it an owner; the first is {orphans[0]}"
+        )
+
+
+def _product(work: _Work) -> str:
+    if work.scope:
+        return work.scope
+    touched = work.shown.products
     return next(iter(touched)) if len(touched) == 1 else ""
+
+
+def _when(micros: int) -> datetime | None:
+    return from_micros(micros) if micros else None
 
 
 def _id(number: int) -> str:
@@ -455,6 +944,20 @@ def _number(incident_id: str) -> int | None:
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _said(text: str, what: str) -> str:
+    """Return text fit to be kept. Raise NoteRefused where it says nothing or too much."""
+    clean = _clean(text)
+    if not clean:
+        raise NoteRefused(f"{what} says something")
+    if len(clean) > NOTE_MAX:
+        raise NoteRefused(f"{what} has at most {NOTE_MAX} characters")
+    return clean
+
+
+def _name(actor: str) -> str:
+    return _clean(actor)[:NAME_MAX]
 
 
 def _clean(text: str) -> str:
