@@ -14,6 +14,8 @@ from umoja.ops.finding import Counts, Finding
 from umoja.ops.impact import Harm
 from umoja.ops.incident import Cause, Incident, Post, Review, Stage, severity_of, times_of
 from umoja.ops.incidents import Hanging, NoteRefused, Scene, StepRefused, StillHanging
+from umoja.ops.runbook import runbook_of, runbooks
+from umoja.ops.watch import DETECTORS
 from umoja.storage.database import Database
 
 BEGAN_S = int(NOON.timestamp()) - 30
@@ -259,3 +261,22 @@ def test_what_could_not_be_written_was_not_done(centre: Centre, monkeypatch: pyt
             centre.incidents.acknowledge(name, actor="amina")
     assert get(centre).acknowledged_by == ""
     assert centre.incidents.acknowledge(name, actor="joao").acknowledged_by == "joao"
+
+
+def test_the_runbook_is_followed_with_names_and_times(centre: Centre, clock: ManualClock):
+    name = found(centre)
+    centre.incidents.tick(name, 2, actor="amina", note="circuit open")
+    centre.incidents.tick(name, 2, actor="joao")  # done already
+    with pytest.raises(StepRefused, match="no step 6"):
+        centre.incidents.tick(name, 6, actor="amina")
+
+    (tick,) = get(centre).sheet.ticks
+    assert (tick.step, tick.by, tick.at) == (2, "amina", to_micros(clock.now()))
+    assert said(get(centre)) == [("amina", "runbook step 2 done: circuit open")]
+
+
+def test_every_detector_has_a_runbook_and_every_remedy_in_one_exists():
+    books = runbooks()
+    assert {detector.name for detector in DETECTORS} <= books.keys()
+    assert all(2 <= len(book.steps) <= 6 for book in books.values())
+    assert runbook_of("a detector of tomorrow").title == "Something is wrong"

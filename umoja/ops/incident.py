@@ -124,6 +124,15 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     share_percent: int = 0  # of the excess failures that it explains
 
 
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of the runbook that somebody has done (counted from 1), when, and what was seen."""
+
+    step: int
+    by: str
+    at: int
+    note: str = ""
+
+
 class Sheet(msgspec.Struct, kw_only=True):
     """What people and the system have put down about one incident, apart from its timeline."""
 
@@ -141,6 +150,7 @@ class Sheet(msgspec.Struct, kw_only=True):
     children: list[str] = []
     changed: list[str] = []  # what had changed lately when it was opened
     remedies: list[str] = []
+    ticks: list[Tick] = []  # of the detector's runbook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,10 +36,12 @@ from umoja.ops.incident import (
     Sheet,
     Stage,
     Task,
+    Tick,
     may_follow,
     severity_of,
 )
-from umoja.storage.database import Database, DatabaseDamaged, Row
+from umoja.ops.runbook import runbook_of
+from umoja.storage.port import DatabaseDamaged, Row, Sql
 
 SYSTEM = "system"
 NOTE_MAX = 1_000
@@ -177,7 +179,7 @@ class Incidents:
     used; what the watch calls never does. Acts of people may be repeated: a repeat changes nothing.
     """
 
-    def __init__(self, database: Database, *, clock: Clock, markets: Sequence[Market]) -> None:
+    def __init__(self, database: Sql, *, clock: Clock, markets: Sequence[Market]) -> None:
         """Take up a migrated file and the incidents that were open when it was left."""
         self._database = database
         self._clock = clock
@@ -385,6 +387,21 @@ class Incidents:
                 tasks[number - 1], done_at=now, done_by=_name(actor)
             )
             work.say(now, _name(actor), f"task {number} done")
+
+        return self._change(incident_id, change)
+
+    def tick(self, incident_id: str, step: int, *, actor: str, note: str = "") -> Incident:
+        """Record that a step of the runbook was done. Raise StepRefused where it has no such step."""
+        seen = _clean(note)[:NOTE_MAX]
+
+        def change(work: _Work, now: int) -> None:
+            if not 1 <= step <= len(runbook_of(work.detector).steps):
+                raise StepRefused(f"the runbook has no step {step}")
+            if any(each.step == step for each in work.sheet.ticks):
+                return
+            work.sheet.ticks.append(Tick(step=step, by=_name(actor), at=now, note=seen))
+            what = f"runbook step {step} done"
+            work.say(now, _name(actor), f"{what}: {seen}" if seen else what)
 
         return self._change(incident_id, change)
 
