@@ -3,8 +3,10 @@
 PostgreSQL refuses to run as root: then its files and processes belong to the user `postgres`.
 """
 
+import atexit
 import contextlib
 import ctypes
+import hashlib
 import itertools
 import os
 import pwd
@@ -16,6 +18,12 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
+
+from umoja.storage.database import Database
+from umoja.storage.port import Sql
+from umoja.storage.postgres import Server
+from umoja.storage.postgres_database import PostgresDatabase
 
 OLDEST = 15
 START_S = 30
@@ -178,3 +186,36 @@ class Cluster:
 def _die_with_parent() -> None:
     """Let the kernel stop the server when the tests are killed: nothing may be left behind."""
     ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
+ON_POSTGRES = "UMOJA_TESTS_ON_POSTGRES"
+"""Set to 1, the rooms' tests run on PostgreSQL instead of on SQLite files: see tests/storage/test_rooms.py."""
+
+files_only = pytest.mark.skipif(os.environ.get(ON_POSTGRES) == "1", reason="about the file itself")
+
+_shared: list[Cluster] = []
+
+
+def shared() -> Cluster:
+    """Return a quick server for all tests of this process that pull no plug; skip where none can be had."""
+    if not _shared:
+        try:
+            _shared.append(Cluster(**QUICK))
+        except NoPostgres as cause:
+            pytest.skip(str(cause))
+        atexit.register(_shared[0].remove)
+    return _shared[0]
+
+
+def tables(path: Path, *, wait_s: float = 5.0) -> Sql:
+    """Open the tables that a file has by default: in the file, or in a schema that stands for its folder."""
+    if os.environ.get(ON_POSTGRES) != "1":
+        return Database(path, wait_s=wait_s)
+    return tables_on_server(path)
+
+
+def tables_on_server(path: Path) -> Sql:
+    """Open them on PostgreSQL: the same path is the same schema and plan."""
+    folder = hashlib.blake2b(str(path.parent).encode(), digest_size=8).hexdigest()
+    server = Server(url=shared().url, schema=f"t_{folder}", wait_s=5, allow_unsafe=True)
+    return PostgresDatabase(server, path.stem)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.postgres import tables
 from umoja.clock import ManualClock
 from umoja.ledger.ledger import Ledger
 from umoja.ledger.memory import MemoryLedger
@@ -17,7 +18,6 @@ from umoja.payments.desk import Desk
 from umoja.payments.order import Ask, Order
 from umoja.payments.wallets import Wallets
 from umoja.signals import Signals
-from umoja.storage.database import Database
 from umoja.switches import Switches
 
 NOON = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
@@ -150,7 +150,7 @@ def raised(
     """Open the market's money plane; opening the same folder again goes on where it was."""
     market = packs.load(code)
     clock = clock or ManualClock(NOON)
-    store = PartyStore(Database(folder / "parties.db"), market=market, clock=clock, pin_key=PIN_KEY)
+    store = PartyStore(tables(folder / "parties.db"), market=market, clock=clock, pin_key=PIN_KEY)
     ledger: Ledger
     ledger = (
         MemoryLedger() if engine == "memory" else SqliteLedger(folder / "journal.db", clock=clock)

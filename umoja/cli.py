@@ -38,13 +38,21 @@ app = App(
 market_app = App(name="market", help="Check, make and show market packs.")
 audit_app = App(name="audit", help="The chained log of what staff did.")
 client_app = App(name="client", help="Programs that may call a market's API.")
+watch_app = App(name="watch", help="The detectors, on a series of your own.")
 app.command(market_app)
 app.command(audit_app)
 app.command(client_app)
+app.command(watch_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer as JSON.")]
 Data = Annotated[
     Path | None, Parameter(name="--data", help="The data folder. Default: umoja-data.")
+]
+Database = Annotated[
+    str | None,
+    Parameter(
+        name="--database", help="A PostgreSQL URL. Default: SQLite files in the data folder."
+    ),
 ]
 Markets = Annotated[
     str | None, Parameter(name="--markets", help="Codes with commas, for example KE,GH.")
@@ -62,6 +70,7 @@ def up(
     port: Annotated[int | None, Parameter(help="Where to listen. Default: 8470.")] = None,
     host: Annotated[str | None, Parameter(help="At which address. Default: 127.0.0.1.")] = None,
     data: Data = None,
+    database: Database = None,
     markets: Markets = None,
     quiet_traffic: Annotated[
         bool, Parameter(negative="", help="Do not simulate any payments.")
@@ -89,7 +98,14 @@ def up(
     """
     config = _config(
         None,
-        {"port": port, "host": host, "data": data, "markets": markets, "fronts": fronts},
+        {
+            "port": port,
+            "host": host,
+            "data": data,
+            "database": database,
+            "markets": markets,
+            "fronts": fronts,
+        },
     )
     from umoja.simulator.sitting import sit
 
@@ -103,15 +119,169 @@ def up(
 
 
 @app.command
-def serve(*, config: ConfigFile = None) -> int:
+def serve(
+    *,
+    config: ConfigFile = None,
+    fronts: Annotated[
+        int | None,
+        Parameter(
+            help="Processes that take requests; 0: all in one process. Default: one a processor."
+        ),
+    ] = None,
+    database: Database = None,
+    take_over: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Fence off a writer whose lease on the database still runs. Be sure that it is gone.",
+        ),
+    ] = False,
+) -> int:
     """Start in production mode: no sandbox, no simulator, no seeded credentials.
 
+    Each market, the centre and the fronts run in processes of their own; umoja ps shows them.
     Example: umoja serve --config umoja.toml
     """
-    settings = _config(config, {}, is_production=True)
+    settings = _config(config, {"fronts": fronts, "database": database}, is_production=True)
+    from umoja.keeper import fronts_of, serve_apart
+
+    wanted = fronts_of(settings)
+    if wanted:
+        return serve_apart(settings, fronts=wanted, take_over=take_over)
     from umoja.simulator.sitting import serve_forever
 
-    return serve_forever(settings)
+    return serve_forever(settings, take_over=take_over)
+
+
+@app.command
+def ps(*, config: ConfigFile = None, data: Data = None, as_json: Json = False) -> int:
+    """Show the processes of a running Umoja. Exit code 1 where one of them is not ready.
+
+    Example: umoja ps --data umoja-data
+    """
+    from umoja.keeper import running
+
+    settings = _config(config, {"data": data})
+    rows = running(settings.data)
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        columns = ("role", "market", "pid", "since", "state", "about", "restarts")
+        told = [tuple(str(row[column]) for column in columns) for row in rows]
+        _print_table("Processes", columns, told)
+    else:
+        _complain(f"nothing runs on {settings.data}")
+    return OK if rows and all(row["state"] == "ready" for row in rows) else WRONG
+
+
+@app.command
+def migrate(
+    *,
+    config: ConfigFile = None,
+    data: Data = None,
+    database: Database = None,
+    markets: Markets = None,
+    pre: Annotated[
+        bool, Parameter(negative="", help="Only what is safe while the program before still runs.")
+    ] = False,
+    post: Annotated[
+        bool, Parameter(negative="", help="All the rest too: no older program runs any more.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Show the state and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Bring all tables to the form this program needs. Without --pre or --post: what --pre does.
+
+    Before an upgrade: --pre with the new program, then restart, then --post.
+    Example: umoja migrate --pre --config umoja.toml
+    """
+    from umoja.clock import SystemClock
+    from umoja.opening import states, upgrade_all
+    from umoja.premises import market_codes
+    from umoja.storage.migrate import Phase
+
+    if pre and post:
+        _complain("choose one of --pre and --post: --post applies everything")
+        return USAGE
+    settings = _config(config, {"data": data, "database": database, "markets": markets})
+    codes = market_codes(settings)
+    phase = Phase.ALL if post else Phase.PRE
+    done = [] if dry_run else upgrade_all(settings, codes, SystemClock(), phase=phase)
+    found = states(settings, codes)
+    if as_json:
+        _print_json(
+            {
+                "applied_now": [{"where": where, "migration": name} for where, name in done],
+                "plans": [
+                    {
+                        "where": each.where,
+                        "plan": each.state.plan,
+                        "applied": each.state.applied,
+                        "pre": each.state.pre,
+                        "post": each.state.post,
+                    }
+                    for each in found
+                ],
+            }
+        )
+        return OK
+    rows = [
+        (
+            each.where,
+            each.state.plan,
+            str(len(each.state.applied)),
+            ", ".join(each.state.pre) or "none",
+            ", ".join(each.state.post) or "none",
+        )
+        for each in found
+    ]
+    columns = ("where", "plan", "applied", "pending (pre)", "pending (post)")
+    _print_table("Migrations", columns, rows, note=f"{len(done)} applied now")
+    return OK
+
+
+@app.command
+def copy(
+    *,
+    source: Annotated[str, Parameter(name="--from", help="sqlite:FOLDER or postgresql://…")],
+    target: Annotated[str, Parameter(name="--to", help="sqlite:FOLDER or postgresql://…")],
+    data: Annotated[
+        Path | None,
+        Parameter(
+            name="--data", help="Where a server's installation has its keys. Default: umoja-data."
+        ),
+    ] = None,
+    page: Annotated[
+        int, Parameter(help="Rows in one transaction.", validator=Number(gte=1, lte=100_000))
+    ] = 2_000,
+    as_json: Json = False,
+) -> int:
+    """Move a whole installation between SQLite files and PostgreSQL, and prove that both are equal.
+
+    Neither side may run. Cut off at any moment, the same command goes on. Exit code 1: not equal.
+    Example: umoja copy --from sqlite:umoja-data --to postgresql://umoja@db/umoja
+    """
+    from umoja.clock import SystemClock
+    from umoja.copying import copy as copy_all
+    from umoja.copying import place_of, tables
+
+    settings = _config(None, {"data": data})
+    try:
+        places = [place_of(text, data=settings.data) for text in (source, target)]
+    except ValueError as cause:
+        _complain(str(cause))
+        return USAGE
+    with _bar() as step:
+        proof = copy_all(places[0], places[1], clock=SystemClock(), page=page, step=step)
+    if as_json:
+        _print_json(proof.as_dict())
+    else:
+        for title, columns, rows, note in tables(proof):
+            _print_table(title, columns, rows, note=note)
+        sys.stdout.write(proof.told + "\n")
+    return OK if proof.is_equal else WRONG
 
 
 @app.command(name="config")
@@ -232,7 +402,14 @@ def show(
 
 
 @app.command
-def books(*, data: Data = None, market: str | None = None, as_json: Json = False) -> int:
+def books(
+    *,
+    data: Data = None,
+    database: Database = None,
+    config: ConfigFile = None,
+    market: str | None = None,
+    as_json: Json = False,
+) -> int:
     """Fold every journal again: trial balance, issued e-money against the trust account, breaches.
 
     It may run beside the program. Exit code 1 where anything does not hold.
@@ -241,25 +418,25 @@ def books(*, data: Data = None, market: str | None = None, as_json: Json = False
     from dataclasses import asdict
 
     from umoja.ledger.books import audit
-    from umoja.ledger.sqlite import journal_rows
     from umoja.markets import packs as shelf
     from umoja.money import format_minor
+    from umoja.opening import journal_rows, kept_markets, told_of
     from umoja.payments.wallets import kind_of
 
-    config = _config(None, {"data": data})
-    codes = [market.upper()] if market else _kept(config.data)
+    settings = _config(config, {"data": data, "database": database})
+    kept = kept_markets(settings)
+    codes = [market.upper()] if market else kept
     if not codes:
-        _complain(f"there are no books in {config.data}: start with umoja up")
+        _complain(f"there are no books in {told_of(settings)}: start with umoja up")
         return UNAVAILABLE
     report: dict[str, Any] = {}
     is_right = True
     for code in codes:
-        path = config.data / code / "journal.db"
-        if not path.exists():
-            _complain(f"there is no journal of {code} in {config.data}")
+        if code not in kept:
+            _complain(f"there is no journal of {code} in {told_of(settings)}")
             return UNAVAILABLE
         with _progress(f"{code}: adding up") as step:
-            found = audit(journal_rows(path), kind_of=kind_of, step=step)
+            found = audit(journal_rows(settings, code), kind_of=kind_of, step=step)
         is_right = is_right and not found.breaches
         report[code] = asdict(found)
         if as_json:
@@ -292,20 +469,26 @@ def books(*, data: Data = None, market: str | None = None, as_json: Json = False
 
 
 @audit_app.command
-def verify(*, data: Data = None, as_json: Json = False) -> int:
+def verify(
+    *,
+    data: Data = None,
+    database: Database = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> int:
     """Read the audit log from its first entry and say whether the chain holds.
 
     Example: umoja audit verify --data umoja-data
     """
     from umoja.clock import SystemClock
+    from umoja.opening import is_there, open_sql, told_of
     from umoja.ops.centre import open_centre
 
-    config = _config(None, {"data": data})
-    path = config.data / "centre.db"
-    if not path.exists():
-        _complain(f"there is no centre in {config.data}: start with umoja up")
+    settings = _config(config, {"data": data, "database": database})
+    if not is_there(settings, "centre"):
+        _complain(f"there is no centre in {told_of(settings)}: start with umoja up")
         return UNAVAILABLE
-    centre = open_centre(path, clock=SystemClock(), markets=[])
+    centre = open_centre(open_sql(settings, "centre"), clock=SystemClock(), markets=[])
     try:
         verified = centre.audit.verify()
     finally:
@@ -334,6 +517,8 @@ def new_client(
     scopes: str = "payments:read,payments:write,parties:read",
     organisation: Annotated[int, Parameter(help="The party it acts for; 0: the market.")] = 0,
     data: Data = None,
+    database: Database = None,
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> int:
     """Let a program call one market's API; its secret is told once.
@@ -346,11 +531,15 @@ def new_client(
     if not wanted <= SCOPES:
         _complain(f"scopes are {', '.join(sorted(SCOPES))}")
         return USAGE
-    config = _config(None, {"data": data})
-    if not (config.data / market.upper()).is_dir():
-        _complain(f"there is no market {market.upper()} in {config.data}: start with umoja up")
+    from umoja.opening import kept_markets, told_of
+
+    settings = _config(config, {"data": data, "database": database})
+    if market.upper() not in kept_markets(settings):
+        _complain(
+            f"there is no market {market.upper()} in {told_of(settings)}: start with umoja up"
+        )
         return UNAVAILABLE
-    with _clients(config) as clients:
+    with _clients(settings) as clients:
         client, secret = clients.register(
             name=name, market=market.upper(), scopes=wanted, organisation=organisation
         )
@@ -362,10 +551,16 @@ def new_client(
 
 
 @client_app.command(name="list")
-def list_clients(*, data: Data = None, as_json: Json = False) -> int:
+def list_clients(
+    *,
+    data: Data = None,
+    database: Database = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> int:
     """List the programs that may call, without their secrets."""
-    config = _config(None, {"data": data})
-    with _clients(config) as clients:
+    settings = _config(config, {"data": data, "database": database})
+    with _clients(settings) as clients:
         rows = [
             (each.id, each.name, each.market, " ".join(sorted(each.scopes)), str(each.organisation))
             for each in clients.browse()
@@ -379,10 +574,12 @@ def list_clients(*, data: Data = None, as_json: Json = False) -> int:
 
 
 @client_app.command(name="revoke")
-def revoke_client(client: str, *, data: Data = None) -> int:
+def revoke_client(
+    client: str, *, data: Data = None, database: Database = None, config: ConfigFile = None
+) -> int:
     """End a client and its tokens at once."""
-    config = _config(None, {"data": data})
-    with _clients(config) as clients:
+    settings = _config(config, {"data": data, "database": database})
+    with _clients(settings) as clients:
         was_there = clients.revoke(client)
     if not was_there:
         _complain(f"there is no client {client}")
@@ -427,6 +624,48 @@ def simulate(
         rows = [(name, str(value)) for name, value in report.items()]
         _print_table(f"{market.upper()} simulated", ("what", "how much"), rows)
     return WRONG if report["breaches"] else OK
+
+
+@watch_app.command(name="replay")
+def watch_replay(
+    file: Annotated[Path, Parameter(help="A CSV with a header; - reads what is piped in.")],
+    *,
+    as_json: Json = False,
+) -> int:
+    """Run the detectors over a plain series: columns timestamp,value and any further ones.
+
+    Prints a row for each: timestamp,score,alarm. The score lies between 0 and 1; a half and more is
+    an alarm, and alarm is 1 on the first row of an episode only. A row is judged by the rows before
+    it and by nothing else, and the first ones are never alarms: what is usual is learned from them.
+
+    Example: umoja watch replay payments.csv
+    """
+    from umoja.ops.replay import SeriesRefused, replayed
+
+    out = sys.stdout
+    try:
+        source = sys.stdin if str(file) == "-" else file.open(encoding="utf-8-sig", newline="")
+    except OSError as cause:
+        _complain(f"{file} cannot be read: {cause.strerror}")
+        return USAGE
+    with source as lines:
+        try:
+            if not as_json:
+                out.write("timestamp,score,alarm\n")
+            for row in replayed(lines):
+                if as_json:
+                    told = {"timestamp": row.timestamp, "score": round(row.score, 4)}
+                    out.write(json.dumps(told | {"alarm": int(row.is_alarm)}) + "\n")
+                else:
+                    out.write(f"{row.timestamp},{row.score:.4f},{row.is_alarm:d}\n")
+        except SeriesRefused as cause:
+            out.flush()
+            _complain(f"{file}: {cause}")
+            return USAGE
+        except UnicodeDecodeError:
+            _complain(f"{file}: this is no text in UTF-8")
+            return USAGE
+    return OK
 
 
 @app.command
@@ -570,6 +809,60 @@ def bench(
     return OK if is_right(found) else WRONG
 
 
+@app.command
+def crash(
+    *,
+    kills: Annotated[
+        int, Parameter(help="How many processes to kill.", validator=Number(gte=1, lte=100_000))
+    ] = 200,
+    engine: Literal["sqlite", "postgres"] = "sqlite",
+    target: Annotated[
+        Literal["any", "writer", "front", "centre", "database"],
+        Parameter(help="What to kill; the database with --engine postgres only."),
+    ] = "any",
+    seed: Annotated[int, Parameter(help="The same seed kills the same kinds as quickly.")] = 1,
+    market: Annotated[str, Parameter(help="Default: the busiest.")] = "",
+    fronts: Annotated[int, Parameter(validator=Number(gte=1, lte=8))] = 2,
+    port: Annotated[int, Parameter(help="Where it listens.", validator=Number(gte=1))] = 9560,
+    data: Annotated[
+        Path | None, Parameter(name="--data", help="Keep the installation and all logs here.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Kill -9 processes of an installation of its own under load; prove that nothing was lost.
+
+    Afterwards no acknowledged payment is missing, none is doubled, every unknown outcome is known,
+    the books are right, and the journal replays to the same bytes. Exit code 1 where not.
+    Example: umoja crash --kills 200 --engine postgres
+    """
+    from umoja.simulator.crash import Plan, targets_of
+    from umoja.simulator.crash_told import crashed, rows, verdict
+
+    plan = Plan(
+        kills=kills,
+        engine=engine,
+        target=target,
+        market=market.upper(),
+        seed=seed,
+        fronts=fronts,
+        port=port,
+        data=data,
+    )
+    try:
+        targets_of(plan)
+    except ValueError as cause:
+        _complain(str(cause))
+        return USAGE
+    found = crashed(plan)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table("Crash", ("what", "how much"), rows(found))
+        sys.stdout.writelines(f"BROKEN {sentence}\n" for sentence in found["violations"])
+        sys.stdout.write(f"{verdict(found)}\n")
+    return OK if found["right"] else WRONG
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.exit(run(sys.argv[1:]))
@@ -623,13 +916,23 @@ def _expected(cause: Exception) -> tuple[int, list[str]] | None:
         return USAGE, [str(cause)]
     if isinstance(cause, PackFaulty):
         return WRONG, [str(fault) for fault in cause.faults]
-    if "umoja.app" in sys.modules:
-        from umoja.app import DataInUse, NotForProduction
+    if "umoja.premises" in sys.modules:
+        from umoja.premises import DataInUse, NotForProduction
 
         if isinstance(cause, DataInUse):
             return UNAVAILABLE, [str(cause)]
         if isinstance(cause, NotForProduction):
             return REFUSED, cause.faults
+    if "umoja.opening" in sys.modules:
+        from umoja.ledger.journal import JournalDamaged
+        from umoja.opening import NotMigrated, WrongKind
+        from umoja.storage.migrate import PlanBroken
+        from umoja.storage.port import DatabaseDamaged, ServerUnfit
+
+        if isinstance(cause, NotMigrated | WrongKind | PlanBroken | ServerUnfit):
+            return REFUSED, [str(cause)]
+        if isinstance(cause, DatabaseDamaged | JournalDamaged):
+            return UNAVAILABLE, [str(cause)]
     return None
 
 
@@ -650,18 +953,14 @@ def _clients(config: "Config") -> Any:
     from contextlib import closing
 
     from umoja.clock import SystemClock
+    from umoja.opening import open_sql
     from umoja.parties.clients import Clients
-    from umoja.storage.database import Database
 
-    return closing(Clients(Database(config.data / "clients.db"), clock=SystemClock()))
+    return closing(Clients(open_sql(config, "clients"), clock=SystemClock()))
 
 
 def _faults_counted(faults: int) -> str:
     return "good" if not faults else "1 fault" if faults == 1 else f"{faults} faults"
-
-
-def _kept(data: Path) -> list[str]:
-    return sorted(path.parent.name for path in data.glob("*/journal.db"))
 
 
 def _complain(text: str) -> None:
@@ -706,5 +1005,26 @@ def _progress(title: str) -> Any:
         ) as progress:
             task = progress.add_task(title, total=None)
             yield lambda done: progress.update(task, completed=done)
+
+    return shown()
+
+
+def _bar() -> Any:
+    """Show what is being done and how far it came, on a terminal and only there."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def shown() -> Any:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=None)
+
+            def step(what: str, done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total or None)
+
+            yield step
 
     return shown()

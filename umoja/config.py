@@ -3,6 +3,7 @@
 Later wins: the default, the file (TOML), the environment (UMOJA_PORT=…), the command line.
 """
 
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ PREFIX = "UMOJA_"
 SECRET_LEAST = 32  # characters
 FRONTS_MAX = 64
 PLACEHOLDER = "change-me"
+DATABASE_URL = "DATABASE_URL"  # as many hosts call it; UMOJA_DATABASE goes before
+_URL = re.compile(r"postgres(ql)?://\S+")
+_SECRETS = re.compile(
+    r"(?P<before>://[^/?#@]*?:)[^@/]*(?=@)|(?P<named>[?&\s](?:password|sslpassword)=)[^&\s]*"
+)
 
 
 class ConfigFaulty(ValueError):
@@ -36,6 +42,11 @@ class Field:
 
 FIELDS = (
     Field(name="data", default="umoja-data", about="the folder of all databases"),
+    Field(
+        name="database",
+        default="",
+        about="a PostgreSQL URL, postgresql://…; without it SQLite files in the data folder",
+    ),
     Field(name="markets", default=(), about="which markets to open; none named: every pack"),
     Field(name="packs", default="", about="a folder of market packs that replace the shipped ones"),
     Field(name="host", default="127.0.0.1", about="the address to listen at"),
@@ -75,6 +86,7 @@ class Config:
     """What the hall is built from. `origins` says of each field where its value came from."""
 
     data: Path
+    database: str = field(repr=False)
     markets: tuple[str, ...]
     packs: Path | None
     host: str
@@ -96,10 +108,17 @@ class Config:
                 text = "(set)" if value else "(not set)"
             elif isinstance(value, tuple):
                 text = ", ".join(value) or "(all)"
+            elif each.name == "database":
+                text = masked(str(value)) or "(SQLite files)"
             else:
                 text = str(value) if value is not None else ""
             rows.append((each.name, text, self.origins[each.name], each.about))
         return rows
+
+
+def masked(url: str) -> str:
+    """Return a database URL with its secrets replaced: for logs, tables and people."""
+    return _SECRETS.sub(lambda found: f"{found['before'] or found['named']}***", url)
 
 
 def read(
@@ -121,6 +140,8 @@ def read(
                 faults.append(f"{file}: {name} is not a setting; known are {_names()}")
             else:
                 _put(values, name, given, str(file), faults)
+    if environ.get(DATABASE_URL):
+        _put(values, "database", environ[DATABASE_URL], DATABASE_URL, faults)
     for key in sorted(environ):
         if key.startswith(PREFIX) and key.removeprefix(PREFIX).lower() in _BY_NAME:
             _put(values, key.removeprefix(PREFIX).lower(), environ[key], key, faults)
@@ -188,6 +209,10 @@ def _put(values: dict[str, Value], name: str, given: Any, origin: str, faults: l
         value = str(given)
     else:
         faults.append(f"{origin}: {name} is a text")
+        return
+    if name == "database" and value and not _URL.fullmatch(str(value)):
+        # The text itself is not repeated: it may hold a password.
+        faults.append(f"{origin}: database is a URL that begins with postgresql://")
         return
     if name == "fronts" and not 0 <= int(str(value)) <= FRONTS_MAX:
         faults.append(f"{origin}: fronts is a whole number from 0 to {FRONTS_MAX}")

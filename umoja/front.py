@@ -1,240 +1,129 @@
-"""A front: a process that takes requests, checks who asks, and hands orders to the hall's desks.
+"""A front: a process that takes requests, checks who asks, and hands orders to the markets' desks.
 
 It holds no money and may be killed at any moment. What it does not answer itself goes on to the
-hall. The hall's side is here too: `fronts_before` starts the processes, and starts again what died.
+process of the market, or to the centre's. It knows a market from the moment that market's desk can
+be reached; until then, and whenever the desk is away, what is asked of it is told to come back.
 """
 
 import asyncio
-import os
-import signal
 import socket
-import stat
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from hashlib import sha256
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import msgspec
 import structlog
-import uvicorn
 
 from umoja.channels.forward import Forward
 from umoja.channels.hot import door, finder
 from umoja.channels.native import Native
-from umoja.clock import Clock, SystemClock
-from umoja.faults import Unavailable
-from umoja.logs import write_to_stderr
-from umoja.markets import packs
+from umoja.channels.sorting import Sorting
+from umoja.clock import SystemClock
+from umoja.config import Config
+from umoja.house import SHUT, Background
+from umoja.markets.market import Market
+from umoja.opening import open_sql
 from umoja.parties.clients import Clients
-from umoja.parties.credentials import key_at
 from umoja.parties.store import PartyStore
 from umoja.payments.branch import Hatch
-from umoja.payments.desk import Desk
-from umoja.payments.link import FarDesk, Link, listen
-from umoja.storage.database import Database
+from umoja.payments.link import FarDesk, Link
+from umoja.posts import Duty, Shut, man, tell
+from umoja.premises import Keys, load_markets
+from umoja.serving import Site, serve_until_stopped
 
-PATH_MAX = 107  # bytes of a local socket's path
-BACKLOG = 2_048
-LINK_WITHIN_S = 5.0
-STOP_WITHIN_S = 1.5
-AGAIN_AFTER_S = 0.2
-AGAIN_AFTER_MOST_S = 5.0
-HEALTHY_AFTER_S = 10.0
+REACH_WITHIN_S = 1.0
+REACH_LOOK_S = 0.02
 
 log = structlog.get_logger()
 
 
-class Duty(msgspec.Struct, frozen=True, kw_only=True):
-    """What a front is told when it starts, on its standard input, which stays open while the hall lives."""
+class Hatches:
+    """The markets that this front can serve: opened one by one as their desks are reached."""
 
-    data: str
-    packs: str
-    markets: list[str]
-    pin_key: str
-    log_level: str
-    listening: int
+    def __init__(self, *, config: Config, clock: SystemClock, duty: Duty) -> None:
+        self._config = config
+        self._clock = clock
+        self._keys = Keys.of(config)
+        self._stores: list[PartyStore] = []
+        self._links: dict[str, Link] = {}
+        self.open: dict[str, Hatch] = {}
+        for market in load_markets(config).values():
+            if market.code in duty.desks:
+                path = Path(duty.desks[market.code])
+                self._links[market.code] = Link(path, on_up=partial(self._reach, market))
 
+    def begin(self, background: Background) -> None:
+        for code, link in self._links.items():
+            background.begin(f"link-{code}", link.run())
 
-# The hall's side
+    def ready(self) -> dict[str, bool]:
+        """Say of each market whether it takes payments."""
+        return {code: code in self.open and link.is_up for code, link in self._links.items()}
 
+    async def wait(self) -> None:
+        """Wait a moment for the desks, so that those that are there are known before anybody asks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REACH_WITHIN_S):
+                while len(self.open) < len(self._links):  # noqa: ASYNC110  a moment, once
+                    await asyncio.sleep(REACH_LOOK_S)
 
-def desk_socket(data: Path) -> Path:
-    """Return where the desks listen. Raise Unavailable where the path is too long for a socket."""
-    return _fitting(data.resolve() / "desk.sock")
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
 
-
-def hall_socket(data: Path) -> Path:
-    """Return where the hall listens for its fronts. Raise Unavailable as `desk_socket` does."""
-    return _fitting(data.resolve() / "hall.sock")
-
-
-def listening_locally(path: Path) -> socket.socket:
-    """Return a bound local socket that only this user may open."""
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()  # an earlier hall's; the data folder is held by this one
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound.bind(str(path))
-    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-    return bound
-
-
-@asynccontextmanager
-async def fronts_before(
-    desks: Mapping[str, Desk],
-    *,
-    count: int,
-    data: Path,
-    own_packs: Path | None,
-    pin_key: str,
-    log_level: str,
-    at: socket.socket,
-) -> AsyncIterator[socket.socket]:
-    """Run so many fronts at a public socket; the hall serves at the one returned."""
-    desk_at = desk_socket(data)
-    hall_at = listening_locally(hall_socket(data))
-    hall_at.listen(BACKLOG)
-    at.listen(BACKLOG)
-    server = await listen(desk_at, desks)
-    duty = Duty(
-        data=str(data.resolve()),  # noqa: ASYNC240  once, at the start
-        packs=str(own_packs.resolve()) if own_packs else "",  # noqa: ASYNC240
-        markets=list(desks),
-        pin_key=pin_key,
-        log_level=log_level,
-        listening=at.fileno(),
-    )
-    keeping = [asyncio.create_task(_keep_up(duty), name=f"front-{n}") for n in range(count)]
-    try:
-        yield hall_at
-    finally:
-        for task in keeping:
-            task.cancel()
-        await asyncio.gather(*keeping, return_exceptions=True)
-        server.close()
-        at.close()
-        hall_at.close()
-        for path in (desk_at, hall_socket(data)):
-            path.unlink(missing_ok=True)
-
-
-async def _keep_up(duty: Duty) -> None:
-    """Keep one front running until cancelled; one that dies is started again, later and later."""
-    pause_s = AGAIN_AFTER_S
-    loop = asyncio.get_running_loop()
-    while True:
-        began_s = loop.time()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "umoja.front",
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=(duty.listening,),
-        )
+    def _reach(self, market: Market) -> bool:
+        """Open a market's parties, whose files its process has made by now; tell whether they are."""
+        code = market.code
+        if code in self.open:
+            return True
         try:
-            assert process.stdin is not None, "it was asked for"
-            process.stdin.write(msgspec.json.encode(duty) + b"\n")
-            code = await process.wait()
-        except asyncio.CancelledError:
-            await _end(process)
-            raise
-        log.error("front.died", pid=process.pid, code=code)
-        if loop.time() - began_s >= HEALTHY_AFTER_S:
-            pause_s = AGAIN_AFTER_S
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, AGAIN_AFTER_MOST_S)
+            store = PartyStore(
+                open_sql(self._config, "parties", market=code),
+                market=market,
+                clock=self._clock,
+                pin_key=self._keys.pin_of(code),
+            )
+        except SHUT as cause:
+            log.error("front.market.shut", market=code, cause=str(cause))  # noqa: TRY400  tried again
+            return False
+        self._stores.append(store)
+        desk = FarDesk(market=market, link=self._links[code])
+        self.open[code] = Hatch(market=market, directory=store, desk=desk)
+        tell("open", code)
+        return True
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
+async def _serve(duty: Duty, life: asyncio.StreamReader) -> None:
+    config = duty.config()
+    clock = SystemClock()
     try:
-        async with asyncio.timeout(STOP_WITHIN_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _fitting(path: Path) -> Path:
-    if len(os.fsencode(path)) > PATH_MAX:
-        raise Unavailable(
-            f"{path} is too long for a local socket ({PATH_MAX} bytes): choose a shorter data folder"
-        )
-    return path
-
-
-# The front's side
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _front(duty: Duty, life: asyncio.StreamReader) -> None:
-    data = Path(duty.data)
-    clock: Clock = SystemClock()
-    clients = Clients(Database(data / "clients.db"), clock=clock)
-    link = Link(desk_socket(data))
-    key = sha256(duty.pin_key.encode()).digest() if duty.pin_key else key_at(data / "pin.key")
-    folder = Path(duty.packs) if duty.packs else packs.PACKS
-    hatches: dict[str, Hatch] = {}
-    for code in duty.markets:
-        market = packs.load(code, folder=folder)
-        store = PartyStore(
-            Database(data / code / "parties.db"),
-            market=market,
-            clock=clock,
-            pin_key=sha256(key + code.encode()).digest(),
-        )
-        hatches[code] = Hatch(
-            market=market, directory=store, desk=FarDesk(market=market, link=link)
-        )
-    native = Native(branches=hatches, clients=clients, clock=clock)
-    server = _Server(
-        uvicorn.Config(
-            Forward(hall_socket(data)),
-            log_config=None,
-            access_log=False,
-            http=door(finder(native)),
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            timeout_keep_alive=30,
-        )
+        clients = Clients(open_sql(config, "clients"), clock=clock)
+    except SHUT as cause:
+        log.exception("front.shut")
+        raise Shut(str(cause)) from cause
+    hatches = Hatches(config=config, clock=clock, duty=duty)
+    native = Native(branches=hatches.open, clients=clients, clock=clock)
+    forwards = {path: Forward(Path(path)) for path in {*duty.sites.values(), duty.centre}}
+    application = Sorting(
+        tokens=native.tokens,
+        sites={code: forwards[path] for code, path in duty.sites.items()},
+        centre=forwards[duty.centre],
+        ready=hatches.ready,
     )
-
-    def stop() -> None:
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the hall's to hear
-    keeping = asyncio.create_task(link.run(), name="link")
-    with_hall = asyncio.create_task(life.read(), name="life")
-    with_hall.add_done_callback(lambda _: stop())  # it ends when the hall does, however that ends
+    background = Background()
+    hatches.begin(background)
     try:
-        await server.serve(sockets=[socket.socket(fileno=duty.listening)])
+        await hatches.wait()
+        await serve_until_stopped(
+            Site(application, door(finder(native))),
+            at=socket.socket(fileno=duty.listening),
+            on_ready=lambda: tell("ready"),
+            life=life,
+        )
     finally:
-        keeping.cancel()
-        with_hall.cancel()
-        await asyncio.gather(keeping, with_hall, return_exceptions=True)
-
-
-async def _main() -> None:
-    life = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(life), sys.stdin.buffer
-    )
-    told = await life.readline()
-    if told:
-        duty = msgspec.json.decode(told, type=Duty)
-        write_to_stderr(duty.log_level)
-        await _front(duty, life)
+        await background.end()
+        hatches.close()
+        clients.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    man(_serve)

@@ -17,7 +17,7 @@ class Outcome(Enum):
     UNKNOWN = "unknown"  # may have happened; recovery asks
 
 
-class OrderSeen(Struct, frozen=True, kw_only=True, gc=False):
+class OrderSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody.
 
     `was_pending` says that the attempt was told before, as PENDING. `latency_ms` is from the ask to
@@ -38,7 +38,7 @@ class OrderSeen(Struct, frozen=True, kw_only=True, gc=False):
     was_pending: bool = False
 
 
-class MessageSeen(Struct, frozen=True, kw_only=True, gc=False):
+class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     """A text message was handed to a route, delivered, or given up; and what it was for.
 
     `state` is one of:
@@ -62,6 +62,21 @@ class MessageSeen(Struct, frozen=True, kw_only=True, gc=False):
     payer_mark: int
     waited_s: float
     order_mark: int = 0
+
+
+class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
+    """What only the books of a market know now, told every few seconds: also its sign of life.
+
+    Money in minor units by currency. `trust` is the bank's statement of the trust account.
+    """
+
+    market: str
+    pending: int
+    oldest_ms: int
+    float_minor: dict[str, int]
+    issued: dict[str, int]
+    trust: dict[str, int]
+    head: int
 
 
 Signal = OrderSeen | MessageSeen

@@ -7,17 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import tables
 from tests.stage import Stage, raised
+from umoja.channels.receipt_texts import Writer
 from umoja.channels.sms import Receipts
 from umoja.markets.texts import Texts
 from umoja.partners.sms_routes import SimulatedRoute
 from umoja.payments.outbox import Outbox
 from umoja.payments.ports import SmsRoute
 from umoja.signals import MessageSeen
-from umoja.storage.database import Database
 from umoja.storage.migrate import migrate
 
 STEP = timedelta(milliseconds=100)
+
+
+def writer_of(stage: Stage) -> Writer:
+    return Writer(
+        market=stage.market,
+        directory=stage.store,
+        purses=stage.wallets,
+        texts=Texts.load(),
+        clock=stage.clock,
+    )
 
 
 @dataclass
@@ -35,7 +46,7 @@ class Post:
 
     def start(self) -> None:
         """Open the outbox and run, as a start of the program does; the phones keep their texts."""
-        self.database = Database(self.folder / "messages.db")
+        self.database = tables(self.folder / "messages.db")
         migrate(self.database, "messages", self.stage.clock)
         self.outbox = Outbox(self.database, self.stage.desk)
         if not hasattr(self, "route"):
@@ -47,10 +58,10 @@ class Post:
                 market=self.stage.market.code,
             )
         self.receipts = Receipts(
-            branch=self.stage.branch,
+            market=self.stage.market.code,
+            writer=writer_of(self.stage),
             outbox=self.outbox,
             route=self.other_route or self.route,
-            texts=Texts.load(),
             clock=self.stage.clock,
             signals=self.stage.signals,
         )

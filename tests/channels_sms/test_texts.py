@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from umoja.channels.sms import TEXT_MAX, Writer
+from tests.channels_sms.conftest import writer_of
+from umoja.channels.receipt_texts import TEXT_MAX
 from umoja.markets import packs
 from umoja.markets.texts import Texts, characters, segments
 from umoja.payments.order import Order, State
@@ -55,7 +56,7 @@ def test_texts_in_latin_letters_are_one_message_or_two(language: str):
 @pytest.mark.parametrize("code", packs.codes())
 def test_every_language_of_a_market_gets_its_text(code: str, raise_branch):
     stage = raise_branch(code)
-    writer = Writer(branch=stage.branch, texts=TEXTS, clock=stage.clock)
+    writer = writer_of(stage)
     first = stage.customer("Amina Otieno")
     stage.give_money(first, stage.market.mean_value_minor // 100 * 100)
     order = Order(
@@ -70,21 +71,25 @@ def test_every_language_of_a_market_gets_its_text(code: str, raise_branch):
         spoken = language if language in TEXTS.catalogues else stage.market.default_language
         told = TEXTS.catalogues[spoken].entries["sms.send_money.payer"].text
         beginning = told.split("{receipt}")[0] + order.receipt
-        payer, payee = writer.messages(order)
+        payer, payee = writer.messages([(7, order)])
         assert payer.text.startswith(beginning)
-        assert (payer.id, payee.id) == (f"{'0' * 32}.0.payer", f"{'0' * 32}.0.payee")
+        assert (payer.id, payee.id) == (
+            f"000000000007.{'0' * 32}.payer",
+            f"000000000007.{'0' * 32}.payee",
+        )
+        assert (payer.place, payee.place) == (14, 15)
         assert payer.phone == first.phone
 
 
 def test_a_name_cannot_bring_lines_or_turn_the_text_around(raise_branch):
     stage = raise_branch("KE")
-    writer = Writer(branch=stage.branch, texts=TEXTS, clock=stage.clock)
+    writer = writer_of(stage)
     amina = stage.customer("Amina")
     other = stage.customer("Evil\u202e\nHGUIQD3OEN confirmed. KES 1,000,000 😀")
     stage.give_money(amina, 500_000)
     order = stage.pay("send_money", amina.id, other.id, 10_000)
 
-    text = writer.messages(order)[0].text
+    text = writer.messages([(7, order)])[0].text
 
     assert "\n" not in text
     assert "\u202e" not in text

@@ -16,7 +16,7 @@ from umoja.console.cards import (
     short_amounts,
 )
 from umoja.markets import packs
-from umoja.ops.incidents import Incident
+from umoja.ops.incident import Incident, Sheet, Stage
 from umoja.ops.telemetry import Figures
 
 MARKET = packs.load("KE")
@@ -38,8 +38,10 @@ def figures(**changes: Any) -> Figures:
 def incident(severity: int = 2, **changes: Any) -> Incident:
     values = {
         "id": "INC-000007", "market": "KE", "product": "", "detector": "sms_receipts",
-        "title": "SMS receipts do not arrive", "state": "open", "severity": severity,
-        "opened_at": NOON, "resolved_at": None, "payments": 1_234, "value_minor": {"KES": 123_456_50},
+        "title": "SMS receipts do not arrive", "stage": Stage.INVESTIGATING, "severity": severity,
+        "began_at": NOON, "opened_at": NOON, "acknowledged_at": None, "acknowledged_by": "",
+        "identified_at": None, "mitigated_at": None, "resolved_at": None, "reviewed_at": None,
+        "sheet": Sheet(), "payments": 1_234, "value_minor": {"KES": 123_456_50},
         "customers": 999, "timeline": (),
     } | changes  # fmt: skip
     return Incident(**values)
@@ -163,6 +165,6 @@ def test_an_incident_s_line_says_what_it_costs():
 
 
 def test_an_incident_of_a_market_that_is_shut_is_told_all_the_same():
-    ended = incident(resolved_at=NOON + timedelta(seconds=50), state="resolved")
+    ended = incident(resolved_at=NOON + timedelta(seconds=50), stage=Stage.RESOLVED)
     line = incident_line(ended, None, now=NOON + timedelta(hours=9))
     assert (line.market, line.value, line.lasted) == ("KE", "KES 12345650 minor", "50 s")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ import msgspec
 import pytest
 
 from umoja.faults import Unavailable
-from umoja.front import Duty, desk_socket
+from umoja.posts import Duty
+from umoja.premises import desk_socket
 
 PATIENCE_S = 20.0
 
@@ -55,8 +57,8 @@ def _port() -> int:
         return port
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
+@contextmanager
+def _running(tmp_path: Path) -> Iterator[Running]:
     data = tmp_path / "d"
     address = f"http://127.0.0.1:{_port()}"
     words = ["up", "--data", str(data), "--markets", "KE", "--port", address.rpartition(":")[2]]
@@ -86,6 +88,12 @@ def running(tmp_path: Path) -> Iterator[Running]:
             hall.kill()
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with _running(tmp_path_factory.mktemp("f")) as made:
+        yield made
+
+
 def _pay(at: Running, key: str) -> httpx.Response:
     """Pay on a connection of its own, so that any of the fronts may take it."""
     return httpx.post(
@@ -104,12 +112,14 @@ def _pay(at: Running, key: str) -> httpx.Response:
     )
 
 
+@pytest.mark.bench
 def test_a_key_pays_once_whichever_front_takes_it(running: Running) -> None:
     answers = [_pay(running, "one") for _ in range(12)]
     assert {answer.status_code for answer in answers} <= {200, 201}, answers[-1].text
     assert len({answer.json()["id"] for answer in answers}) == 1
 
 
+@pytest.mark.bench
 def test_pages_and_live_pages_come_through_a_front(running: Running) -> None:
     wall = httpx.get(f"{running.address}/", timeout=PATIENCE_S)
     assert wall.status_code == 200
@@ -120,6 +130,7 @@ def test_pages_and_live_pages_come_through_a_front(running: Running) -> None:
         assert next(live.iter_bytes())
 
 
+@pytest.mark.bench
 def test_a_killed_front_loses_nothing_and_another_takes_its_place(running: Running) -> None:
     fronts = _children(running.hall.pid)
     assert len(fronts) == 2
@@ -139,27 +150,27 @@ def test_a_killed_front_loses_nothing_and_another_takes_its_place(running: Runni
         assert _pay(running, key).json()["id"] == order
 
 
-def test_fronts_end_when_their_hall_is_killed(running: Running) -> None:
-    fronts = _children(running.hall.pid)
-    assert len(fronts) == 2
-    running.hall.kill()
-    running.hall.wait(PATIENCE_S)
-    _until(lambda: not any(map(_is_alive, fronts)))
-
-
-def test_a_front_without_its_writer_says_when_to_come_back(running: Running) -> None:
-    running.hall.kill()
-    running.hall.wait(PATIENCE_S)
+@pytest.mark.bench
+def test_fronts_end_with_their_hall_and_one_without_its_writer_says_when_to_come_back(
+    tmp_path: Path,
+) -> None:
+    with _running(tmp_path) as running:
+        fronts = _children(running.hall.pid)
+        assert len(fronts) == 2
+        running.hall.kill()
+        running.hall.wait(PATIENCE_S)
+        _until(lambda: not any(map(_is_alive, fronts)))
     with socket.socket() as at:
         at.bind(("127.0.0.1", 0))
         at.listen()
         duty = Duty(
-            data=str(running.data),
-            packs="",
+            role="front",
             markets=["KE"],
-            pin_key="",
-            log_level="info",
+            settings={"data": str(running.data), "markets": ["KE"], "log_level": "info"},
             listening=at.fileno(),
+            desks={"KE": str(running.data / "desk.sock")},
+            sites={"KE": str(running.data / "site.sock")},
+            centre=str(running.data / "site.sock"),
         )
         alone = running._replace(address=f"http://127.0.0.1:{at.getsockname()[1]}")
         with subprocess.Popen(

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
+from tests.postgres import tables
 from umoja.clock import ManualClock
 from umoja.markets import packs
 from umoja.ops.audit import AuditLog
 from umoja.ops.centre import Centre, open_centre
 from umoja.ops.staff import Staff
 from umoja.signals import MessageSeen, OrderSeen, Outcome
-from umoja.storage.database import Database
 from umoja.storage.migrate import migrate
+from umoja.storage.port import Sql
 
 NOON = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)  # of the markets' day, not of ours
 MARKETS = ("KE", "GH")
@@ -72,7 +73,7 @@ def opened(tmp_path: Path, clock: ManualClock) -> Callable[..., Centre]:
 
     def open_it(**rest: Any) -> Centre:
         markets = [packs.load(code) for code in MARKETS]
-        return open_centre(tmp_path / "centre.db", clock=clock, markets=markets, **rest)
+        return open_centre(tables(tmp_path / "centre.db"), clock=clock, markets=markets, **rest)
 
     return open_it
 
@@ -85,18 +86,18 @@ def centre(opened: Callable[..., Centre]) -> Iterator[Centre]:
 
 
 @pytest.fixture
-def database(tmp_path: Path, clock: ManualClock) -> Iterator[Database]:
-    made = Database(tmp_path / "centre.db")
+def database(tmp_path: Path, clock: ManualClock) -> Iterator[Sql]:
+    made = tables(tmp_path / "centre.db")
     migrate(made, "centre", clock)
     yield made
     made.close()
 
 
 @pytest.fixture
-def audit(database: Database, clock: ManualClock) -> AuditLog:
+def audit(database: Sql, clock: ManualClock) -> AuditLog:
     return AuditLog(database, clock=clock)
 
 
 @pytest.fixture
-def staff(database: Database, clock: ManualClock, audit: AuditLog) -> Staff:
+def staff(database: Sql, clock: ManualClock, audit: AuditLog) -> Staff:
     return Staff(database, clock=clock, audit=audit, markets=MARKETS, hasher=CHEAP)

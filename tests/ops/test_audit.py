@@ -1,16 +1,17 @@
 """The audit chain: whatever is changed, removed, added, exchanged or cut off is found."""
 
-import sqlite3
 import threading
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.ops.conftest import NOON
+from tests.postgres import tables
 from umoja.clock import ManualClock
 from umoja.ops.audit import AuditLog, Verified
-from umoja.storage.database import Database
+from umoja.storage.port import Sql
 
 COPY_THE_LAST = (
     "INSERT INTO audit SELECT 6, at, actor, action, market, detail, digest FROM audit"
@@ -28,10 +29,9 @@ def written(audit: AuditLog, clock: ManualClock) -> AuditLog:
 
 
 def tamper(tmp_path: Path, *statements: str) -> None:
-    with sqlite3.connect(tmp_path / "centre.db") as connection:
+    with closing(tables(tmp_path / "centre.db")) as database, database.transaction():
         for statement in statements:
-            connection.execute(statement)
-    connection.close()
+            database.run(statement)
 
 
 def test_entries_are_numbered_and_chained(written: AuditLog):
@@ -136,7 +136,7 @@ def test_texts_are_cut_and_made_sound(audit: AuditLog):
 
 
 def test_writers_at_the_same_time_make_one_chain(tmp_path: Path, audit: AuditLog, clock):
-    others = [Database(tmp_path / "centre.db") for _ in range(3)]
+    others = [tables(tmp_path / "centre.db") for _ in range(3)]
     logs = [audit, *(AuditLog(each, clock=clock) for each in others)]
     broken = []
 
@@ -158,7 +158,7 @@ def test_writers_at_the_same_time_make_one_chain(tmp_path: Path, audit: AuditLog
         each.close()
 
 
-def test_a_long_log_is_read_in_pages(audit: AuditLog, database: Database, tmp_path: Path):
+def test_a_long_log_is_read_in_pages(audit: AuditLog, database: Sql, tmp_path: Path):
     with database.transaction():
         for number in range(2_500):
             audit.record_inside(actor="asha", action="see", detail=str(number))
@@ -169,7 +169,7 @@ def test_a_long_log_is_read_in_pages(audit: AuditLog, database: Database, tmp_pa
     assert audit.verify().broken_at == 2_001
 
 
-def test_what_is_undone_leaves_no_entry(audit: AuditLog, database: Database):
+def test_what_is_undone_leaves_no_entry(audit: AuditLog, database: Sql):
     def write_and_fail() -> None:
         with database.transaction():
             audit.record_inside(actor="asha", action="see")

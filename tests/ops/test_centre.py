@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.weather import Weather
+from tests.postgres import tables
 from umoja.clock import ManualClock
 from umoja.ops.centre import Centre, open_centre
 from umoja.storage.database import DatabaseDamaged
@@ -21,7 +22,7 @@ def test_looking_into_the_file_of_a_running_centre_changes_and_prints_nothing(
     running.audit.record(actor="asha", action="see_audit")
     capsys.readouterr()
 
-    visitor = open_centre(tmp_path / "centre.db", clock=clock, markets=[])
+    visitor = open_centre(tables(tmp_path / "centre.db"), clock=clock, markets=[])
     verified = visitor.audit.verify()
     visitor.watch.look()
     visitor.close()
@@ -42,7 +43,7 @@ def test_a_market_that_is_not_run_keeps_its_incident(
     weather.run(120)
     running.close()
 
-    without = open_centre(tmp_path / "centre.db", clock=clock, markets=[])
+    without = open_centre(tables(tmp_path / "centre.db"), clock=clock, markets=[])
     without.watch.look()
 
     assert [each.market for each in without.incidents.open_ones()] == ["KE"]

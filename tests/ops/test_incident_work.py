@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.conftest import NOON
+from tests.postgres import files_only
 from umoja.clock import ManualClock, to_micros
 from umoja.faults import Unavailable
 from umoja.ops.centre import Centre
@@ -248,6 +249,7 @@ def test_all_of_it_is_there_after_a_start(
     assert after.sheet.changed == ["tariff 7 since 08:00"]
 
 
+@files_only
 def test_what_could_not_be_written_was_not_done(centre: Centre, monkeypatch: pytest.MonkeyPatch):
     name = found(centre)
     centre.incidents.keep()

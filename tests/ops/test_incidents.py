@@ -10,6 +10,7 @@ import pytest
 
 from tests.ops.conftest import NOON, message, order
 from tests.ops.weather import Weather
+from tests.postgres import files_only
 from umoja.clock import ManualClock
 from umoja.faults import Unavailable
 from umoja.ops.centre import Centre
@@ -191,6 +192,7 @@ def test_a_timeline_ends_somewhere(centre: Centre):
         centre.incidents.note("INC-000001", actor="asha", what="one too many")
 
 
+@files_only
 def test_a_kill_and_a_start_go_on_where_they_were(opened: Callable[..., Centre], clock, tmp_path):
     victim = subprocess.run(
         [sys.executable, "-m", "tests.ops.incident_victim", str(tmp_path / "centre.db")],
@@ -245,6 +247,7 @@ def test_a_start_without_traffic_proves_nothing_and_resolves_nothing(
     centre.close()
 
 
+@files_only
 def test_a_disk_that_fails_is_made_good_at_the_next_look(
     centre: Centre, opened: Callable[..., Centre], clock: ManualClock, tmp_path: Path
 ):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.conftest import CHEAP, MARKETS
+from tests.postgres import files_only
 from umoja.clock import ManualClock
 from umoja.faults import Busy
 from umoja.ops.audit import AuditLog
@@ -100,6 +101,7 @@ def test_signing_in_and_out(staff: Staff, audit: AuditLog):
     ]
 
 
+@files_only
 def test_neither_password_nor_token_is_in_the_file(
     staff: Staff, database: Database, tmp_path: Path
 ):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import files_only, tables
 from tests.stage import NOON
 from umoja.clock import ManualClock
 from umoja.parties.clients import TOKENS_PER_CLIENT, Clients
-from umoja.storage.database import Database
 
 READ = frozenset({"payments:read"})
 BOTH = frozenset({"payments:read", "payments:write"})
@@ -21,7 +21,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def clients(tmp_path: Path, clock: ManualClock):
-    clients = Clients(Database(tmp_path / "clients.db"), clock=clock)
+    clients = Clients(tables(tmp_path / "clients.db"), clock=clock)
     yield clients
     clients.close()
 
@@ -75,6 +75,7 @@ def test_old_tokens_give_way_so_that_the_table_never_grows(clients: Clients, clo
     assert clients.holder(tokens[1].text) is not None
 
 
+@files_only
 def test_neither_secret_nor_token_is_in_the_file(clients: Clients, tmp_path: Path):
     client, secret = clients.register(name="Shop", market="KE", scopes=READ)
     token = clients.issue(client, secret, scopes=READ)

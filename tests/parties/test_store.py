@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.postgres import files_only, tables
 from tests.stage import NOON, Stage, raised
 from umoja.clock import ManualClock
 from umoja.markets import packs
@@ -13,7 +14,6 @@ from umoja.parties.credentials import is_fit, key_at
 from umoja.parties.directory import PhoneTaken, PinUnfit
 from umoja.parties.party import FIRST, Party, PinOutcome, Role, Status
 from umoja.parties.store import PartyStore, PinKeyWrong
-from umoja.storage.database import Database
 
 
 @pytest.fixture
@@ -132,6 +132,7 @@ def test_pins_that_anybody_would_try_first_are_refused(pin: str, fits: bool):
     assert is_fit(pin, digits=4, rejects_runs=True) is fits
 
 
+@files_only
 def test_the_pin_itself_is_nowhere_in_the_file(stage: Stage, tmp_path: Path):
     customer = stage.customer()
     stage.store.set_pin(customer.id, "730519"[:4])
@@ -143,7 +144,7 @@ def test_the_pin_itself_is_nowhere_in_the_file(stage: Stage, tmp_path: Path):
 def test_a_wrong_key_is_found_at_the_start_and_not_by_the_customers(stage: Stage, tmp_path: Path):
     with pytest.raises(PinKeyWrong):
         PartyStore(
-            Database(tmp_path / "parties.db"),
+            tables(tmp_path / "parties.db"),
             market=packs.load("KE"),
             clock=ManualClock(NOON),
             pin_key=bytes(32),
@@ -163,7 +164,7 @@ def test_a_key_is_made_once_and_read_by_its_owner_only(tmp_path: Path):
 def test_what_another_process_writes_is_seen_within_a_second(stage: Stage, tmp_path: Path):
     customer = stage.customer("Before")
     assert stage.store.get(customer.id) is not None
-    other = Database(tmp_path / "parties.db")
+    other = tables(tmp_path / "parties.db")
     other.run("UPDATE parties SET name = 'After' WHERE id = :id", id=customer.id)
     other.close()
     from datetime import timedelta

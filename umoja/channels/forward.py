@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 import structlog
 
-from umoja.channels.native_call import told
+from umoja.channels.native_call import Told, told
 from umoja.channels.problems import problem
 
 CONNECT_WITHIN_S = 2.0
@@ -22,6 +22,15 @@ FORWARDED_MAX = 512  # at the same time; live pages stay open
 
 _NOT_PASSED = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"upgrade"}
 _OURS = {b"x-forwarded-for", b"x-forwarded-proto"}  # told by the front itself, never by who asks
+
+_READS = {"GET", "HEAD", "OPTIONS"}
+_GUARDS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
 
 log = structlog.get_logger()
 
@@ -68,7 +77,7 @@ class Forward:
             self._under_way -= 1
 
     async def _pass_on(self, scope: Any, receive: Any, send: Any) -> None:
-        body = await _body(receive)
+        body = await body_of(receive)
         if body is None:
             return
         try:
@@ -82,8 +91,8 @@ class Forward:
         try:
             writer.write(_head(scope, len(body)) + body)
             await writer.drain()
-            await _hand_back(reader, send, gone)
-        except (OSError, httptools.HttpParserError) as cause:
+            await _hand_back(reader, send, gone, is_read=scope["method"] in _READS)
+        except httptools.HttpParserError as cause:
             # The answer has begun or not: the server closes what is not whole.
             log.info("channels.forward.broken", cause=str(cause))
         finally:
@@ -91,7 +100,9 @@ class Forward:
             writer.close()
 
 
-async def _hand_back(reader: asyncio.StreamReader, send: Any, gone: "asyncio.Task[None]") -> None:
+async def _hand_back(
+    reader: asyncio.StreamReader, send: Any, gone: "asyncio.Task[None]", *, is_read: bool
+) -> None:
     answer = _Answer()
     parser = httptools.HttpResponseParser(answer)
     has_begun = False
@@ -101,7 +112,11 @@ async def _hand_back(reader: asyncio.StreamReader, send: Any, gone: "asyncio.Tas
         if not reading.done():
             reading.cancel()
             return  # whoever asked has left: a live page that was closed
-        data = reading.result()
+        try:
+            data = reading.result()
+        except OSError as cause:  # the process that was to answer has been killed
+            log.info("channels.forward.broken", cause=str(cause))
+            break
         if not data:
             break
         parser.feed_data(data)
@@ -119,12 +134,16 @@ async def _hand_back(reader: asyncio.StreamReader, send: Any, gone: "asyncio.Tas
             answer.pieces.clear()
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     if not has_begun:
-        await _refuse(send)
+        # It was handed over and not answered: what only reads may be asked again, the rest may
+        # have happened.
+        await (_refuse(send) if is_read else _leave_open(send))
         return
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    if answer.is_whole:  # else the server closes it, and whoever asked sees that it is not
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _body(receive: Any) -> bytes | None:
+async def body_of(receive: Any) -> bytes | None:
+    """Return a request's body, cut where it is too large; None where whoever asked has left."""
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -172,9 +191,19 @@ def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
 
 
 async def _refuse(send: Any) -> None:
-    answer = told(problem("unavailable"))
-    headers = [(b"content-type", answer.media_type.encode())]
+    await tell(send, told(problem("unavailable")))
+
+
+async def _leave_open(send: Any) -> None:
+    detail = "Ask again with the same Idempotency-Key, or look up what became of it."
+    await tell(send, told(problem("outcome_unknown", detail=detail)))
+
+
+async def tell(send: Any, answer: Told, *, has_body: bool = True) -> None:
+    """Send an answer of the front's own, with what guards every answer of the API."""
+    headers = [(b"content-type", answer.media_type.encode()), *_GUARDS]
     headers += [(name.encode(), value.encode()) for name, value in answer.headers]
     headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    body = answer.body if has_body else b""
+    await send({"type": "http.response.body", "body": body, "more_body": False})

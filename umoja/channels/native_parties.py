@@ -133,13 +133,12 @@ async def balances(call: Call, _asked: None) -> Outcome:
     found = _party(call)
     if isinstance(found, Problem):
         return found
+    whole = call.whole
+    held = await whole.desk.settled(lambda: whole.wallets.balances(found))
     return Answer(
         body=BalancesOut(
             party=found.id,
-            balances=[
-                balance_out(call.branch.market, balance)
-                for balance in call.whole.wallets.balances(found)
-            ],
+            balances=[balance_out(call.branch.market, balance) for balance in held],
         )
     )
 

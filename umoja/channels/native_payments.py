@@ -179,10 +179,12 @@ async def payments(call: Call, asked: PaymentsQuery) -> Outcome:
             detail="Name the payment by exactly one of receipt and key.",
         )
     desk = call.whole.desk
-    found = (
-        desk.find_receipt(asked.receipt)
-        if asked.receipt
-        else desk.find(desk.order_id(call.client.id, asked.key))
+    found = await desk.settled(
+        lambda: (
+            desk.find_receipt(asked.receipt)
+            if asked.receipt
+            else desk.find(desk.order_id(call.client.id, asked.key))
+        )
     )
     seen = [] if found is None or not _sees(call, found) else [_told(call, found)]
     return Answer(body=PaymentsOut(payments=seen, next=None))

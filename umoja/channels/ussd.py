@@ -505,7 +505,7 @@ class _Caller:
             case "statement":
                 return await self._statement()
             case _:
-                return self._balances(spot.place)
+                return await self._balances(spot.place)
 
     async def _signed(self, spot: Spot) -> tuple[PinOutcome, int]:
         """Check the PIN that was typed last. Return also the assistant who typed it, or 0."""
@@ -643,11 +643,13 @@ class _Caller:
         await asyncio.to_thread(self._branch.directory.update, changed)
         return Screen(text=self._scene.texts.say(language, "done.language"))
 
-    def _balances(self, place: str) -> Screen:
+    async def _balances(self, place: str) -> Screen:
         """Show one purse in every currency, with what is on hold where something is."""
         purse = "wallet" if place == "balance" else place
         held, free = [], []
-        for balance in self._branch.wallets.balances(self._party):
+        for balance in await self._branch.desk.settled(
+            lambda: self._branch.wallets.balances(self._party)
+        ):
             if balance.purse == purse:
                 free.append(self._written(balance.available, balance.currency))
                 if balance.held:

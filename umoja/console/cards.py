@@ -10,7 +10,7 @@ from markupsafe import Markup
 from umoja.console.charts import line_chart
 from umoja.console.pages import amount, clock_time, words
 from umoja.markets.market import Market
-from umoja.ops.incidents import Incident
+from umoja.ops.incident import Incident
 from umoja.ops.telemetry import Figures, Part
 
 NOTHING = "–"

@@ -10,7 +10,8 @@ from umoja.console.cards import lasted
 from umoja.console.pages import FORM_MAX, Asked, Pages, Visitor, moment, words
 from umoja.console.wall import Wall
 from umoja.ops.centre import Centre
-from umoja.ops.incidents import NOTE_MAX, Incident, IncidentUnknown, NoteRefused
+from umoja.ops.incident import Incident
+from umoja.ops.incidents import NOTE_MAX, IncidentUnknown, NoteRefused
 
 INCIDENTS_SHOWN = 100
 

@@ -17,7 +17,7 @@ from umoja.console.sandbox import Sandbox
 from umoja.console.staff_pages import staff_pages
 from umoja.console.wall import Wall, wall_pages
 from umoja.ops.centre import Centre
-from umoja.payments.branch import Branch
+from umoja.payments.branch import Placed
 
 STATIC_FOR_S = 3_600  # pages name a version with each file
 
@@ -25,7 +25,7 @@ STATIC_FOR_S = 3_600  # pages name a version with each file
 def console(
     *,
     centre: Centre,
-    branches: Mapping[str, Branch],
+    branches: Mapping[str, Placed],
     clock: Clock,
     sandbox: Sandbox | None,
     secure_cookies: bool,

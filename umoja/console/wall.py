@@ -18,7 +18,7 @@ from umoja.console.pages import Asked, Pages
 from umoja.faults import Busy, Fault
 from umoja.markets.market import Market
 from umoja.ops.centre import Centre
-from umoja.ops.incidents import Incident
+from umoja.ops.incident import Incident
 
 STREAM_EVERY_S = 2.0
 RENDERED_FOR_S = 1.5  # one rendering serves all who look

@@ -458,11 +458,24 @@ class Market:
 
     def written(self, money: Money) -> str:
         """Write an amount for people: grouped, without a decimal part that is nought by custom."""
-        currency = self._currencies[money.currency]
-        text = format_minor(money.minor, digits=currency.digits, grouped=True)
-        if currency.step % 10**currency.digits == 0 and money.minor % 10**currency.digits == 0:
-            text = text.split(".")[0]
-        return f"{money.currency} {text}"
+        return self.written_minor(money.minor, money.currency)
+
+    def written_minor(self, minor: int, currency: str) -> str:
+        """Write minor units of a currency as `written` does."""
+        known = self._currencies[currency]
+        scale = self._whole.get(currency)
+        if scale and not minor % scale:
+            return f"{currency} {minor // scale:,}"
+        return f"{currency} {format_minor(minor, digits=known.digits, grouped=True)}"
+
+    @cached_property
+    def _whole(self) -> dict[str, int]:
+        """Return minor units of one whole, for the currencies written without a decimal part."""
+        return {
+            each.code: 10**each.digits
+            for each in self.currencies
+            if each.step % 10**each.digits == 0
+        }
 
     @cached_property
     def _mobile(self) -> re.Pattern[str]:

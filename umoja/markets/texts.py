@@ -100,7 +100,7 @@ class Texts:
         **fields: str,
     ) -> str:
         """Return the text in at most `limit` characters: the fields named in `shrink` give way."""
-        text = self.say(language, key, **fields)
+        text = self.catalogues[language].entries[key].text.format_map(fields)
         for width in (24, 18, 13, 9, NAME_MIN):
             if characters(text) <= limit:
                 return text
@@ -147,6 +147,8 @@ def faults_in(catalogues: Mapping[str, Catalogue]) -> list[str]:
 
 def characters(text: str) -> int:
     """Return the length as gateways count it: UTF-16 units, so most emoji count as two."""
+    if text.isascii():
+        return len(text)
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -164,8 +166,9 @@ def segments(text: str) -> int:
 
 def clean(text: str) -> str:
     """Return a name or reference as one line without control, direction or unpaired characters."""
-    kept = "".join(" " if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
-    return " ".join(kept.split())
+    if not text.isprintable():  # which is all of what is not seen, but for the plain space
+        text = "".join(" " if unicodedata.category(each) in _UNSEEN else each for each in text)
+    return " ".join(text.split())
 
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from umoja.clock import Clock, from_micros, to_micros
-from umoja.storage.database import Database, Row
+from umoja.storage.port import Row, Sql
 
 ACTOR_MAX = 80
 ACTION_MAX = 40
@@ -53,7 +53,7 @@ class Verified:
 class AuditLog:
     """Writes and reads the log. Any thread and any process may write; entries never interleave."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Sql, *, clock: Clock) -> None:
         """Take a migrated file."""
         self._database = database
         self._clock = clock

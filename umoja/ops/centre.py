@@ -1,6 +1,6 @@
 """The centre: telemetry, the watch, incidents, staff and the audit log, opened on one file."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -12,12 +12,17 @@ from umoja.faults import Fault
 from umoja.markets.market import Market
 from umoja.ops.audit import AuditLog
 from umoja.ops.days import Days
+from umoja.ops.duty import Duty
 from umoja.ops.incidents import Incidents
+from umoja.ops.paging import Console, Pager, Way
+from umoja.ops.remedies import Remedies
 from umoja.ops.staff import Staff
 from umoja.ops.telemetry import CHANNELS, PRODUCTS, Expected, Telemetry
 from umoja.ops.watch import Watch
 from umoja.storage.database import Database, DatabaseDamaged
 from umoja.storage.migrate import migrate
+from umoja.storage.port import Sql
+from umoja.switches import Switches
 
 WAIT_S = 1.0
 """How long another process may hold the file: the watch looks in the loop that serves pages."""
@@ -34,8 +39,11 @@ class Centre:
     incidents: Incidents
     staff: Staff
     audit: AuditLog
+    duty: Duty
+    pager: Pager
+    remedies: Remedies
     _days: Days = field(repr=False)
-    _database: Database = field(repr=False)
+    _database: Sql = field(repr=False)
     _closed: Event = field(repr=False, default_factory=Event)
 
     def close(self) -> None:
@@ -56,21 +64,25 @@ class Centre:
 
 
 def open_centre(
-    path: Path,
+    where: Path | Sql,
     *,
     clock: Clock,
     markets: Sequence[Market],
     expected: Expected | None = None,
     products: Collection[str] = PRODUCTS,
     channels: Collection[str] = CHANNELS,
+    switches: Switches | None = None,
+    ways: Mapping[str, Way] | None = None,
+    address: str = "",
 ) -> Centre:
-    """Open the centre's file or make it; open incidents go on where they were.
+    """Open the centre's file or make it, or take its tables; open incidents go on where they were.
 
     `expected` returns how many attempts a second are usual in a market at a moment. Products and
-    channels that are not named are counted as unknown. Raise Unavailable where the file cannot be
+    channels that are not named are counted as unknown. Remedies act through `switches`; pages go by
+    `ways` (in the console without any), with links to `address`. Raise Unavailable where the file cannot be
     used, DatabaseDamaged where it is broken.
     """
-    database = Database(path, wait_s=WAIT_S)
+    database: Sql = Database(where, wait_s=WAIT_S) if isinstance(where, Path) else where
     try:
         migrate(database, "centre", clock)
         telemetry = Telemetry(
@@ -79,6 +91,17 @@ def open_centre(
         audit = AuditLog(database, clock=clock)
         incidents = Incidents(database, clock=clock, markets=markets)
         days = Days(database, telemetry=telemetry, clock=clock)
+        duty = Duty(database, clock=clock)
+        pager = Pager(
+            database,
+            clock=clock,
+            duty=duty,
+            incidents=incidents,
+            ways=ways or {"console": Console()},
+            address=address,
+            value=incidents.value,
+        )
+        incidents.listen(pager.heard)
         return Centre(
             telemetry=telemetry,
             watch=Watch(telemetry=telemetry, incidents=incidents, days=days, clock=clock),
@@ -90,6 +113,14 @@ def open_centre(
                 markets=[market.code for market in markets],
             ),
             audit=audit,
+            duty=duty,
+            pager=pager,
+            remedies=Remedies(
+                database,
+                clock=clock,
+                incidents=incidents,
+                switches=Switches() if switches is None else switches,
+            ),
             _days=days,
             _database=database,
         )

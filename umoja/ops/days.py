@@ -8,7 +8,7 @@ import structlog
 from umoja.clock import Clock
 from umoja.faults import Fault
 from umoja.ops.telemetry import Telemetry
-from umoja.storage.database import Database, DatabaseDamaged
+from umoja.storage.port import DatabaseDamaged, Sql
 
 KEEP_EVERY_S = 15.0
 """What a kill may lose of the day's count on the wall; the books lose nothing."""
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 class Days:
     """Carries the counts of the running day over a stop."""
 
-    def __init__(self, database: Database, *, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, database: Sql, *, telemetry: Telemetry, clock: Clock) -> None:
         """Hand what was kept of the running day to the telemetry."""
         self._database = database
         self._telemetry = telemetry

@@ -5,13 +5,9 @@ process runs, and what could not be written is written at the next look. What a 
 written before she is told so. After a kill an open incident goes on where it was.
 """
 
-import copy
-import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import msgspec
 import structlog
@@ -30,25 +26,31 @@ from umoja.ops.incident import (
     Action,
     Cause,
     Incident,
-    Moment,
     Post,
     Review,
-    Sheet,
     Stage,
     Task,
     Tick,
     may_follow,
     severity_of,
 )
+from umoja.ops.incident_work import (
+    MOMENTS_MAX,
+    NUMBER_DIGITS,
+    Key,
+    Work,
+    id_of,
+    kept,
+    resumed,
+    shown,
+)
 from umoja.ops.runbook import runbook_of
-from umoja.storage.port import DatabaseDamaged, Row, Sql
+from umoja.storage.port import DatabaseDamaged, Sql
 
 SYSTEM = "system"
 NOTE_MAX = 1_000
 NAME_MAX = 80
-MOMENTS_MAX = 500  # of one incident
 RECENT_MAX = 500
-NUMBER_DIGITS = 6
 
 STEPS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 """Customers at which the timeline says how far an incident has come."""
@@ -68,8 +70,6 @@ WIDE = frozenset({"market", "monitoring"})
 _MICROSECOND = timedelta(microseconds=1)
 
 log = structlog.get_logger()
-
-Key = tuple[str, str, str]  # market, detector, scope
 
 
 class IncidentUnknown(LookupError):
@@ -106,72 +106,6 @@ class Hanging(msgspec.Struct, frozen=True, kw_only=True):
     since: int
 
 
-@dataclass(slots=True, kw_only=True)
-class _Work:
-    """An incident as it is worked on."""
-
-    number: int
-    market: str
-    detector: str
-    scope: str
-    counts: Counts
-    title: str
-    began_at: int
-    opened_at: int
-    impact: Impact  # of the periods before `taken_until`
-    taken_until: int  # the first period of harm that is not in `impact` yet
-    shown: Impact  # with the running period
-    severity: int
-    stage: Stage = Stage.INVESTIGATING
-    acknowledged_at: int = 0
-    acknowledged_by: str = ""
-    identified_at: int = 0
-    mitigated_at: int = 0
-    resolved_at: int = 0
-    reviewed_at: int = 0
-    parent: int = 0
-    sheet: Sheet = field(default_factory=Sheet)
-    seen_by: set[Key] = field(default_factory=set)  # who finds it now
-    moments: list[Moment] = field(default_factory=list)
-    kept_moments: int = 0
-    is_changed: bool = True
-
-    @property
-    def is_ended(self) -> bool:
-        return self.stage in {Stage.RESOLVED, Stage.REVIEWED}
-
-    def say(self, at: int, actor: str, what: str) -> None:
-        """Add a line to the timeline. A full one takes no more, whoever speaks."""
-        self.is_changed = True
-        if len(self.moments) < MOMENTS_MAX:
-            self.moments.append(Moment(at=from_micros(at), actor=actor, what=what))
-
-    def go(self, stage: Stage, at: int) -> None:
-        """Go to a stage and note when; going back forgets that the harm had stopped."""
-        self.stage = stage
-        self.is_changed = True
-        match stage:
-            case Stage.INVESTIGATING:
-                self.mitigated_at = self.resolved_at = 0
-            case Stage.IDENTIFIED:
-                self.identified_at = self.identified_at or at
-            case Stage.MITIGATED:
-                self.mitigated_at = at
-            case Stage.RESOLVED:
-                self.mitigated_at = self.mitigated_at or at
-                self.resolved_at = at
-            case Stage.REVIEWED:
-                self.reviewed_at = at
-
-    def copied(self) -> "_Work":
-        """Return a copy that may be changed without the original."""
-        made = copy.copy(self)
-        made.moments = list(self.moments)
-        made.seen_by = set(self.seen_by)
-        made.sheet = msgspec.convert(msgspec.to_builtins(self.sheet), Sheet)
-        return made
-
-
 class Incidents:
     """Keeps incidents. Calls may come from any thread.
 
@@ -185,7 +119,7 @@ class Incidents:
         self._clock = clock
         self._markets = {market.code: market for market in markets}
         self._lock = threading.RLock()
-        self._working: dict[int, _Work] = {}  # open ones, and those not written since they ended
+        self._working: dict[int, Work] = {}  # open ones, and those not written since they ended
         self._seen: dict[Key, int] = {}  # what is found now, and which incident it belongs to
         self._lately: dict[Key, int] = {}  # ended a moment ago: the same again is the same incident
         self._is_troubled = False
@@ -196,7 +130,7 @@ class Incidents:
         for each in database.query(
             "SELECT * FROM incidents WHERE state = 'open' OR resolved_at >= :since", since=since
         ):
-            found = self._resumed(each)
+            found = resumed(self._database, each, self._clock)
             key = (found.market, found.detector, found.scope)
             if found.is_ended:
                 self._lately[key] = found.number
@@ -221,7 +155,7 @@ class Incidents:
         """
         with self._lock:
             found = [
-                self._shown(each)
+                shown(each)
                 for each in self._working.values()
                 if not each.is_ended and (children or not each.parent)
             ]
@@ -238,17 +172,17 @@ class Incidents:
                 limit=max(0, min(limit, RECENT_MAX)),
             )
             in_memory = {
-                each.number: self._shown(each)
+                each.number: shown(each)
                 for each in self._working.values()
                 if market is None or each.market == market
             }
-            kept = {int(row["number"]): row for row in rows}
-            numbers = sorted(kept.keys() | in_memory.keys(), reverse=True)
+            on_disk = {int(row["number"]): row for row in rows}
+            numbers = sorted(on_disk.keys() | in_memory.keys(), reverse=True)
             # A moment that is not on the disk yet stands in memory: memory goes before.
             return [
                 in_memory[number]
                 if number in in_memory
-                else self._shown(self._resumed(kept[number]))
+                else shown(resumed(self._database, on_disk[number], self._clock))
                 for number in numbers[: max(0, limit)]
             ]
 
@@ -265,7 +199,10 @@ class Incidents:
                 limit=RECENT_MAX,
             )
             return [
-                self._shown(self._working.get(int(row["number"])) or self._resumed(row))
+                shown(
+                    self._working.get(int(row["number"]))
+                    or resumed(self._database, row, self._clock)
+                )
                 for row in rows
             ]
 
@@ -273,7 +210,7 @@ class Incidents:
         """Return an incident by its id, or None."""
         with self._lock:
             work = self._find(incident_id)
-            return None if work is None else self._shown(work)
+            return None if work is None else shown(work)
 
     def is_open(self, market: str, detector: str) -> datetime | None:
         """Return since when a detector's incident is open in a market, or None. Asks no file."""
@@ -282,6 +219,10 @@ class Incidents:
                 if (code, name) == (market, detector):
                     return from_micros(self._working[number].opened_at)
         return None
+
+    def value(self, incident: Incident) -> str:
+        """Write an incident's money as people read it: KES 3,400.00 and USD 12.00, or ''."""
+        return ", ".join(self._values(incident.market, incident.value_minor))
 
     # What people do
 
@@ -296,7 +237,7 @@ class Incidents:
     def acknowledge(self, incident_id: str, *, actor: str) -> Incident:
         """Take an incident on: from now on it is a person's to close. The first one stays."""
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if work.acknowledged_by:
                 return
             work.acknowledged_at, work.acknowledged_by = now, _name(actor)
@@ -308,7 +249,7 @@ class Incidents:
         """Give a role to somebody, or free it with an empty name."""
         holder = _clean(name)[:NAME_MAX]
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if work.sheet.roles.get(post.value, "") == holder:
                 return
             word = post.value.replace("_", " ")
@@ -329,7 +270,7 @@ class Incidents:
         """
         reason = _said(why, "a reason") if why.strip() else ""
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if work.stage is stage:
                 return
             if not may_follow(work.stage, stage):
@@ -351,7 +292,7 @@ class Incidents:
             kind=_said(cause.kind, "a kind")[:40], name=_said(cause.name, "a cause")[:NAME_MAX]
         )
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if work.sheet.cause is not None and work.sheet.cause.name == named.name:
                 return
             work.sheet.cause = named
@@ -365,7 +306,7 @@ class Incidents:
         """Add a task. Raise NoteRefused where it says nothing or there are too many."""
         text, who = _said(what, "a task"), _name(owner or actor)
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             tasks = work.sheet.tasks
             if len(tasks) >= TASKS_MAX:
                 raise NoteRefused(f"an incident has at most {TASKS_MAX} tasks")
@@ -377,7 +318,7 @@ class Incidents:
     def finish_task(self, incident_id: str, number: int, *, actor: str) -> Incident:
         """Tick a task off. Raise StepRefused where there is none of that number."""
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             tasks = work.sheet.tasks
             if not 1 <= number <= len(tasks):
                 raise StepRefused(f"there is no task {number}")
@@ -394,7 +335,7 @@ class Incidents:
         """Record that a step of the runbook was done. Raise StepRefused where it has no such step."""
         seen = _clean(note)[:NOTE_MAX]
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if not 1 <= step <= len(runbook_of(work.detector).steps):
                 raise StepRefused(f"the runbook has no step {step}")
             if any(each.step == step for each in work.sheet.ticks):
@@ -409,7 +350,7 @@ class Incidents:
         """Make somebody answerable for a payment of unknown outcome, until it has its end."""
         who = _name(owner)
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if order not in work.sheet.hanging:
                 raise StepRefused("that payment does not hang on this incident")
             if work.sheet.hanging[order] == who:
@@ -429,7 +370,7 @@ class Incidents:
             by=_name(actor),
         )
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             if not work.is_ended:
                 raise StepRefused("an incident is reviewed when it is resolved")
             if work.sheet.review == written:
@@ -451,7 +392,7 @@ class Incidents:
         except ValueError as cause:
             raise NoteRefused("a date is written as 2026-03-31") from cause
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             actions = work.sheet.actions
             if len(actions) >= ACTIONS_MAX:
                 raise NoteRefused(f"an incident has at most {ACTIONS_MAX} actions")
@@ -463,7 +404,7 @@ class Incidents:
     def finish_action(self, incident_id: str, number: int, *, actor: str) -> Incident:
         """Tick an action off. Raise StepRefused where there is none of that number."""
 
-        def change(work: _Work, now: int) -> None:
+        def change(work: Work, now: int) -> None:
             actions = work.sheet.actions
             if not 1 <= number <= len(actions):
                 raise StepRefused(f"there is no action {number}")
@@ -529,7 +470,7 @@ class Incidents:
             self._learn(work, scene, now)
             if key[1] == work.detector and key[2] == work.scope:
                 self._count(work, harm, scene, now)
-            return _id(work.number)
+            return id_of(work.number)
 
     def quiet(self, market: str, detector: str, product: str | None = None) -> None:
         """Say that a detector finds nothing any more (of one product, or at all).
@@ -585,7 +526,7 @@ class Incidents:
             try:
                 for work in list(self._working.values()):
                     if work.is_changed or work.kept_moments < len(work.moments):
-                        self._keep(work)
+                        kept(self._database, work)
                     if work.is_ended:
                         del self._working[work.number]
             except (Fault, DatabaseDamaged) as cause:
@@ -597,7 +538,7 @@ class Incidents:
 
     # Within the lock
 
-    def _change(self, incident_id: str, change: Callable[[_Work, int], None]) -> Incident:
+    def _change(self, incident_id: str, change: Callable[[Work, int], None]) -> Incident:
         """Change an incident for a person: on a copy, which takes its place when it is written."""
         now = to_micros(self._clock.now())
         with self._lock:
@@ -608,12 +549,12 @@ class Incidents:
                 raise NoteRefused("this timeline is full")
             made = work.copied()
             change(made, now)
-            self._keep(made)
+            kept(self._database, made)
             if made.number in self._working or not made.is_ended:
                 self._working[made.number] = made
-            return self._shown(made)
+            return shown(made)
 
-    def _find(self, incident_id: str) -> _Work | None:
+    def _find(self, incident_id: str) -> Work | None:
         number = _number(incident_id)
         if number is None:
             return None
@@ -621,9 +562,9 @@ class Incidents:
         if work is not None:
             return work
         row = self._database.one("SELECT * FROM incidents WHERE number = :number", number=number)
-        return None if row is None else self._resumed(row)
+        return None if row is None else resumed(self._database, row, self._clock)
 
-    def _belonging(self, key: Key, scene: Scene, now: int) -> _Work | None:
+    def _belonging(self, key: Key, scene: Scene, now: int) -> Work | None:
         """Return the incident that a finding belongs to already, or None."""
         number = self._seen.get(key)
         if number is not None:
@@ -639,13 +580,13 @@ class Incidents:
             work.say(now, SYSTEM, f"seen by {key[1].replace('_', ' ')} too")
         return work
 
-    def _returned(self, key: Key, now: int) -> _Work | None:
+    def _returned(self, key: Key, now: int) -> Work | None:
         """Return what ended a moment ago and is here again, opened anew."""
         number = self._lately.pop(key, None)
         if number is None:
             return None
         try:
-            work = self._find(_id(number))
+            work = self._find(id_of(number))
         except (Fault, DatabaseDamaged):
             return None  # the file cannot be read: then it is a new one
         if work is None or work.stage is Stage.REVIEWED:
@@ -659,10 +600,10 @@ class Incidents:
             work.go(Stage.INVESTIGATING, now)
             work.say(now, SYSTEM, f"came back after {(now - ended_at) // 1_000_000} s")
             self._working[work.number] = work
-            self._heard(self._shown(work))
+            self._heard(shown(work))
         return work
 
-    def _of_cause(self, market: str, cause: Cause | None) -> _Work | None:
+    def _of_cause(self, market: str, cause: Cause | None) -> Work | None:
         if cause is None:
             return None
         for work in self._working.values():
@@ -672,9 +613,7 @@ class Incidents:
                 return work
         return None
 
-    def _begun(
-        self, key: Key, finding: Finding, *, counts: Counts, scene: Scene, now: int
-    ) -> _Work:
+    def _begun(self, key: Key, finding: Finding, *, counts: Counts, scene: Scene, now: int) -> Work:
         market, detector, scope = key
         parent = next(
             (
@@ -689,7 +628,7 @@ class Incidents:
             None,
         )
         self._last_number += 1
-        made = _Work(
+        made = Work(
             number=self._last_number,
             market=market,
             detector=detector,
@@ -714,14 +653,14 @@ class Incidents:
         if parent is not None:
             made.parent = parent.number
             if len(parent.sheet.children) < HANGING_MAX:
-                parent.sheet.children.append(_id(made.number))
-            made.say(now, SYSTEM, f"explained by {_id(parent.number)}")
-        log.warning("ops.incident.opened", incident=_id(made.number), market=market)
+                parent.sheet.children.append(id_of(made.number))
+            made.say(now, SYSTEM, f"explained by {id_of(parent.number)}")
+        log.warning("ops.incident.opened", incident=id_of(made.number), market=market)
         if parent is None:
-            self._heard(self._shown(made))
+            self._heard(shown(made))
         return made
 
-    def _learn(self, work: _Work, scene: Scene, now: int) -> None:
+    def _learn(self, work: Work, scene: Scene, now: int) -> None:
         """Take up a cause that the watch names; a person's word stands above it."""
         cause = scene.cause
         known = work.sheet.cause
@@ -734,16 +673,16 @@ class Incidents:
                 work.go(Stage.IDENTIFIED, now)
         work.sheet.cause = cause
 
-    def _resolve_if_nobodys(self, work: _Work, now: int) -> bool:
+    def _resolve_if_nobodys(self, work: Work, now: int) -> bool:
         """Resolve what no person has taken and on which nothing hangs; tell whether it was."""
         if work.acknowledged_by or any(not owner for owner in work.sheet.hanging.values()):
             return False
         work.go(Stage.RESOLVED, now)
         work.say(now, SYSTEM, f"resolved: {self._told(work.shown, work.market)}")
-        log.warning("ops.incident.resolved", incident=_id(work.number), market=work.market)
+        log.warning("ops.incident.resolved", incident=id_of(work.number), market=work.market)
         return True
 
-    def _hang(self, work: _Work, orders: Iterable[Hanging], now: int) -> None:
+    def _hang(self, work: Work, orders: Iterable[Hanging], now: int) -> None:
         first = work.began_at - HUNG_BEFORE // _MICROSECOND
         before = len(work.sheet.hanging)
         for each in orders:
@@ -758,7 +697,7 @@ class Incidents:
                 count = _counted(len(work.sheet.hanging), "payment")
                 work.say(now, SYSTEM, f"{count} of unknown outcome hang on this")
 
-    def _count(self, work: _Work, harm: Harm, scene: Scene, now: int) -> None:
+    def _count(self, work: Work, harm: Harm, scene: Scene, now: int) -> None:
         """Take the harm up that came since the last look, and say how far it has come."""
         running = now // 1_000_000 // PERIOD_S
         if running > work.taken_until:
@@ -790,143 +729,19 @@ class Incidents:
 
     def _told(self, impact: Impact, code: str) -> str:
         """Say an impact in a few words: 12 payments, KES 3,400.00, 11 customers."""
-        market = self._markets.get(code)
-        values = [
-            market.written(Money(minor, currency))
-            for currency, minor in sorted(impact.value_minor.items())
-            if market is not None and market.currency(currency) is not None
-        ]
-        parts = [_counted(impact.payments, "payment"), *values]
+        parts = [_counted(impact.payments, "payment"), *self._values(code, impact.value_minor)]
         return ", ".join([*parts, _counted(impact.customers, "customer")])
 
-    def _shown(self, work: _Work) -> Incident:
-        return Incident(
-            id=_id(work.number),
-            market=work.market,
-            product=_product(work),
-            detector=work.detector,
-            title=work.title,
-            stage=work.stage,
-            severity=work.severity,
-            began_at=from_micros(work.began_at),
-            opened_at=from_micros(work.opened_at),
-            acknowledged_at=_when(work.acknowledged_at),
-            acknowledged_by=work.acknowledged_by,
-            identified_at=_when(work.identified_at),
-            mitigated_at=_when(work.mitigated_at),
-            resolved_at=_when(work.resolved_at),
-            reviewed_at=_when(work.reviewed_at),
-            payments=work.shown.payments,
-            value_minor=dict(work.shown.value_minor),
-            customers=work.shown.customers,
-            timeline=tuple(work.moments),
-            sheet=work.copied().sheet,
-            parent=_id(work.parent) if work.parent else "",
-        )
-
-    # The file
-
-    def _keep(self, work: _Work) -> None:
-        values: dict[str, Any] = {
-            "number": work.number,
-            "market": work.market,
-            "detector": work.detector,
-            "scope": work.scope,
-            "counts": work.counts.value,
-            "product": _product(work),
-            "title": work.title,
-            "state": "resolved" if work.is_ended else "open",
-            "stage": work.stage.value,
-            "severity": work.severity,
-            "began_at": work.began_at,
-            "opened_at": work.opened_at,
-            "acknowledged_at": work.acknowledged_at,
-            "acknowledged_by": work.acknowledged_by,
-            "identified_at": work.identified_at,
-            "mitigated_at": work.mitigated_at,
-            "resolved_at": work.resolved_at,
-            "reviewed_at": work.reviewed_at,
-            "payments": work.shown.payments,
-            "customers": work.shown.customers,
-            "value_minor": json.dumps(work.shown.value_minor, sort_keys=True),
-            "impact": work.shown.kept(),
-            "parent": work.parent,
-            "sheet": msgspec.json.encode(work.sheet).decode(),
-        }
-        names = list(values)
-        with self._database.transaction():
-            self._database.run(
-                f"INSERT INTO incidents ({', '.join(names)})"
-                f" VALUES ({', '.join(f':{name}' for name in names)})"
-                " ON CONFLICT (number) DO UPDATE SET "
-                + ", ".join(f"{name} = excluded.{name}" for name in names if name not in _FIXED),
-                **values,
-            )
-            self._write_moments(work)
-        work.kept_moments = len(work.moments)
-        work.is_changed = False
-
-    def _write_moments(self, work: _Work) -> None:
-        self._database.run_many(
-            "INSERT INTO moments (incident, place, at, actor, what)"
-            " VALUES (:incident, :place, :at, :actor, :what)"
-            " ON CONFLICT (incident, place) DO UPDATE SET"
-            " at = excluded.at, actor = excluded.actor, what = excluded.what",
-            [
-                {
-                    "incident": work.number,
-                    "place": place,
-                    "at": to_micros(each.at),
-                    "actor": each.actor,
-                    "what": each.what,
-                }
-                for place, each in enumerate(work.moments)
-                if place >= work.kept_moments
-            ],
-        )
-
-    def _resumed(self, row: Row) -> _Work:
-        rows = self._database.query(
-            "SELECT at, actor, what FROM moments WHERE incident = :number ORDER BY place",
-            number=row["number"],
-        )
-        moments = [
-            Moment(at=from_micros(each["at"]), actor=each["actor"], what=each["what"])
-            for each in rows
+    def _values(self, code: str, value_minor: Mapping[str, int]) -> list[str]:
+        market = self._markets.get(code)
+        return [
+            market.written(Money(minor, currency))
+            for currency, minor in sorted(value_minor.items())
+            if market is not None and market.currency(currency) is not None
         ]
-        return _Work(
-            number=row["number"],
-            market=row["market"],
-            detector=row["detector"],
-            scope=row["scope"],
-            counts=Counts(row["counts"]),
-            title=row["title"],
-            began_at=row["began_at"] or row["opened_at"],
-            opened_at=row["opened_at"],
-            impact=Impact.from_kept(row["impact"]),
-            taken_until=to_micros(self._clock.now()) // 1_000_000 // PERIOD_S,
-            shown=Impact.from_kept(row["impact"]),
-            severity=row["severity"],
-            stage=Stage(row["stage"]),
-            acknowledged_at=row["acknowledged_at"],
-            acknowledged_by=row["acknowledged_by"],
-            identified_at=row["identified_at"],
-            mitigated_at=row["mitigated_at"],
-            resolved_at=row["resolved_at"],
-            reviewed_at=row["reviewed_at"],
-            parent=row["parent"],
-            sheet=msgspec.json.decode(row["sheet"], type=Sheet),
-            moments=moments,
-            kept_moments=len(moments),
-            is_changed=False,
-        )
 
 
-_FIXED = frozenset({"number", "market", "detector", "scope", "counts", "began_at", "opened_at"})
-"""Columns that never change after the opening."""
-
-
-def _require_no_orphans(work: _Work) -> None:
+def _require_no_orphans(work: Work) -> None:
     orphans = [order for order, owner in work.sheet.hanging.items() if not owner]
     if orphans:
         count = _counted(len(orphans), "payment")
@@ -936,27 +751,12 @@ def _require_no_orphans(work: _Work) -> None:
         )
 
 
-def _product(work: _Work) -> str:
-    if work.scope:
-        return work.scope
-    touched = work.shown.products
-    return next(iter(touched)) if len(touched) == 1 else ""
-
-
-def _when(micros: int) -> datetime | None:
-    return from_micros(micros) if micros else None
-
-
-def _id(number: int) -> str:
-    return f"INC-{number:0{NUMBER_DIGITS}d}"
-
-
 def _number(incident_id: str) -> int | None:
     head, _, digits = incident_id.partition("-")
     is_one = head == "INC" and digits.isascii() and digits.isdigit()
     if not is_one or not NUMBER_DIGITS <= len(digits) <= 15:
         return None
-    return int(digits) if _id(int(digits)) == incident_id else None
+    return int(digits) if id_of(int(digits)) == incident_id else None
 
 
 def _counted(count: int, what: str) -> str:

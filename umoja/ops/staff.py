@@ -21,7 +21,7 @@ from umoja.clock import Clock, to_micros
 from umoja.faults import Busy, Fault
 from umoja.ops.audit import AuditLog
 from umoja.ops.throttle import Throttle
-from umoja.storage.database import Database, Row
+from umoja.storage.port import Row, Sql
 
 EVERYWHERE = "*"
 """Stands for every market, and for what is of no market."""
@@ -77,7 +77,7 @@ class Staff:
 
     def __init__(
         self,
-        database: Database,
+        database: Sql,
         *,
         clock: Clock,
         audit: AuditLog,

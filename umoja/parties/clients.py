@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from umoja.clock import Clock, to_micros
-from umoja.storage.database import Database, Row
 from umoja.storage.migrate import migrate
+from umoja.storage.port import Row, Sql
 
 TOKEN_FOR = timedelta(hours=1)
 TOKENS_PER_CLIENT = 50  # the oldest give way
@@ -46,7 +46,7 @@ class Token:
 class Clients:
     """Keeps clients and tokens in one file. Every method may be called from any thread."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Sql, *, clock: Clock) -> None:
         migrate(database, "clients", clock)
         self._database = database
         self._clock = clock

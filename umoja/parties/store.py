@@ -1,11 +1,10 @@
-"""The directory on SQLite: one file a market, personal data of that market and of no other.
+"""The directory in SQL: a file or a schema for each market, with personal data of no other.
 
 One process writes it. Parties that were read are remembered, so that an order costs no query; what
 another process changes (a tool of the operator's) is seen within a second.
 """
 
 import hmac
-import sqlite3
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +22,8 @@ from umoja.parties.credentials import (
 )
 from umoja.parties.directory import PhoneTaken, PinUnfit
 from umoja.parties.party import FIRST, Party, PinOutcome, Role, Status
-from umoja.storage.database import Database, Row
 from umoja.storage.migrate import migrate
+from umoja.storage.port import NotUnique, Row, Sql, Value
 
 REMEMBERED_MAX = 200_000
 PAGE_MAX = 1_000
@@ -46,7 +45,7 @@ class PinKeyWrong(RuntimeError):
 class PartyStore:
     """Keeps the parties of one market: see parties.directory.Directory for what each call does."""
 
-    def __init__(self, database: Database, *, market: Market, clock: Clock, pin_key: bytes) -> None:
+    def __init__(self, database: Sql, *, market: Market, clock: Clock, pin_key: bytes) -> None:
         """Bring the file up to date. Raise PinKeyWrong."""
         migrate(database, "parties", clock)
         self._database = database
@@ -141,9 +140,10 @@ class PartyStore:
                 f"INSERT INTO parties ({_COLUMNS}) VALUES ({_VALUES})",
                 [_values(party) for party in kept],
             )
-            for party, (_, pin) in zip(kept, parties, strict=True):
-                if pin:
-                    self._keep_pin(party.id, pin, now)
+            self._keep_pins(
+                [(party.id, pin) for party, (_, pin) in zip(kept, parties, strict=True) if pin],
+                now,
+            )
         return kept
 
     def update(self, party: Party) -> None:
@@ -233,15 +233,19 @@ class PartyStore:
         )
 
     def _keep_pin(self, party_id: int, pin: str, now: int) -> None:
-        salt = fresh_salt()
-        self._database.run(
-            "INSERT INTO pins (party, salt, hash, tries, set_at) VALUES (:party, :salt, :hash, 0, :now)"
-            " ON CONFLICT (party) DO UPDATE SET"
+        self._keep_pins([(party_id, pin)], now)
+
+    def _keep_pins(self, pins: Sequence[tuple[int, str]], now: int) -> None:
+        rows: list[dict[str, Value]] = []
+        for party_id, pin in pins:
+            salt = fresh_salt()
+            kept = pin_hash(self._key, party=party_id, salt=salt, pin=pin)
+            rows.append({"party": party_id, "salt": salt, "hash": kept, "now": now})
+        self._database.run_many(
+            "INSERT INTO pins (party, salt, hash, tries, set_at)"
+            " VALUES (:party, :salt, :hash, 0, :now) ON CONFLICT (party) DO UPDATE SET"
             " salt = excluded.salt, hash = excluded.hash, tries = 0, set_at = excluded.set_at",
-            party=party_id,
-            salt=salt,
-            hash=pin_hash(self._key, party=party_id, salt=salt, pin=pin),
-            now=now,
+            rows,
         )
 
     def _require_fit(self, pin: str) -> None:
@@ -258,7 +262,7 @@ class PartyStore:
         assert row is not None, "the mark was just kept"
         if not hmac.compare_digest(row["mark"], mark):
             raise PinKeyWrong(
-                f"the PIN key is not the one of {self._database.path.name}: bring back the old key"
+                f"the PIN key is not the one of {self._database.name}: bring back the old key"
             )
 
     def _find(self, kind: str, value: str, where: str) -> Party | None:
@@ -310,7 +314,7 @@ class _Taken:
         return None
 
     def __exit__(self, _type: object, cause: BaseException | None, _trace: object) -> None:
-        if isinstance(cause, sqlite3.IntegrityError) and "UNIQUE" in str(cause):
+        if isinstance(cause, NotUnique):
             raise PhoneTaken("another party has this phone number or code") from cause
 
 

@@ -1,15 +1,15 @@
 """A route for text messages: simulated, because no telecom network can be had here."""
 
 import asyncio
-import heapq
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 
 from umoja.clock import Clock
-from umoja.faults import Busy, Unavailable
-from umoja.payments.ports import ReceiptListener
+from umoja.faults import Busy, Fault, Unavailable
+from umoja.payments.ports import DeliveryListener, Parcel, ReceiptListener
 
 DELAY_MS = (500, 3000)
 STEP_S = 0.1  # how often the route looks at what has arrived
@@ -30,15 +30,23 @@ class Delivered:
 
 
 class SimulatedRoute:
-    """Carries texts to phones that exist only here: implements payments.ports.SmsRoute.
+    """Carries texts to phones that exist only here: implements payments.ports.BulkSmsRoute.
 
     A text arrives half a second to three seconds after it was taken. Each phone keeps its last
     fifty; the phone that was quiet for longest is forgotten where there are too many.
     """
 
     def __init__(
-        self, *, name: str, clock: Clock, seed: str, on_receipt: ReceiptListener, market: str
+        self,
+        *,
+        name: str,
+        clock: Clock,
+        seed: str,
+        on_receipt: ReceiptListener,
+        market: str,
+        on_delivered: DeliveryListener | None = None,
     ) -> None:
+        """Take who hears of deliveries: one by one, or many at once where `on_delivered` is given."""
         self.name = name
         self.market = market
         self.is_dead = False  # takes nothing; what it had taken still arrives
@@ -47,11 +55,13 @@ class SimulatedRoute:
         self._clock = clock
         self._random = Random(f"{seed}.sms")  # noqa: S311  play, not secrets
         self._on_receipt = on_receipt
+        self._on_delivered = on_delivered
         self._inboxes: OrderedDict[str, deque[Delivered]] = OrderedDict()
         self._texts = 0
         self._known: OrderedDict[str, bool] = OrderedDict()  # by message: is it delivered?
-        self._in_transit: list[tuple[float, int, str, str, str]] = []
-        self._taken = 0
+        self._due: dict[int, list[Parcel]] = {}  # by the step at which they arrive
+        self._in_transit = 0
+        self._step = 0  # the last one that was delivered
         self._carrier: asyncio.Task[None] | None = None
 
     async def send(self, *, message_id: str, to: str, text: str) -> None:
@@ -63,23 +73,41 @@ class SimulatedRoute:
         if self.slow_s:
             await self._clock.sleep(self.slow_s)
             self._require_alive()
-        if message_id in self._known:
-            if self._known[message_id]:
+        trouble = self._take(Parcel(message_id, to, text))
+        if trouble is not None:
+            raise trouble
+
+    async def send_many(self, parcels: Sequence[Parcel]) -> list[Fault | None]:
+        """Take messages as `send` does, all after one wait; return what `send` would have raised."""
+        self._require_alive()
+        if self.slow_s:
+            await self._clock.sleep(self.slow_s)
+            self._require_alive()
+        return [self._take(parcel) for parcel in parcels]
+
+    def _take(self, parcel: Parcel) -> Fault | None:
+        message_id = parcel.message_id
+        is_delivered = self._known.get(message_id)
+        if is_delivered is not None:
+            if is_delivered:
                 self._on_receipt(message_id, True)  # noqa: FBT003  the listener's form
-            return
-        if len(self._in_transit) >= IN_TRANSIT_MAX:
-            raise Busy(self.name)
+            return None
+        if self._in_transit >= IN_TRANSIT_MAX:
+            return Busy(self.name)
         self._known[message_id] = False
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
-        delay_s = self._random.randint(*DELAY_MS) / 1000 + self.slow_s
-        if self._random.randrange(1000) < self.loses_permille:
-            return
-        self._taken += 1
-        due_s = self._clock.ticks_s() + delay_s
-        heapq.heappush(self._in_transit, (due_s, self._taken, message_id, to, text))
+        draw = self._random.random
+        if self.loses_permille and draw() * 1000 < self.loses_permille:
+            return None
+        delay_s = (DELAY_MS[0] + draw() * (DELAY_MS[1] - DELAY_MS[0])) / 1000 + self.slow_s
+        step = int((self._clock.ticks_s() + delay_s) / STEP_S) + 1
+        self._due.setdefault(step, []).append(parcel)
+        self._in_transit += 1
         if self._carrier is None or self._carrier.done():
+            self._step = int(self._clock.ticks_s() / STEP_S)
             self._carrier = asyncio.create_task(self._carry(), name=f"sms-{self.market}")
+        return None
 
     def inbox(self, phone: str) -> list[Delivered]:
         """Return the texts on a phone, newest last."""
@@ -99,17 +127,31 @@ class SimulatedRoute:
         """Deliver what has arrived, until nothing is on its way."""
         while self._in_transit:
             await self._clock.sleep(STEP_S)
-            now_s = self._clock.ticks_s()
-            while self._in_transit and self._in_transit[0][0] <= now_s:
-                _, _, message_id, phone, text = heapq.heappop(self._in_transit)
-                self._deliver(phone, Delivered(self._clock.now(), text, message_id))
-                if message_id in self._known:
-                    self._known[message_id] = True
-                self._on_receipt(message_id, True)  # noqa: FBT003  the listener's form
+            last = int(self._clock.ticks_s() / STEP_S)
+            for step in range(self._step + 1, last + 1):
+                self._arrive(self._due.pop(step, ()))
+            self._step = last
+
+    def _arrive(self, parcels: Sequence[Parcel]) -> None:
+        now = self._clock.now()
+        self._in_transit -= len(parcels)
+        known = self._known
+        for message_id, phone, text in parcels:
+            self._deliver(phone, Delivered(now, text, message_id))
+            if message_id in known:
+                known[message_id] = True
+        if self._on_delivered is not None:
+            self._on_delivered([parcel.message_id for parcel in parcels])
+            return
+        for parcel in parcels:
+            self._on_receipt(parcel.message_id, True)  # noqa: FBT003  the listener's form
 
     def _deliver(self, phone: str, delivered: Delivered) -> None:
-        inbox = self._inboxes.setdefault(phone, deque(maxlen=INBOX_MAX))
-        self._inboxes.move_to_end(phone)
+        inbox = self._inboxes.get(phone)
+        if inbox is None:
+            inbox = self._inboxes[phone] = deque(maxlen=INBOX_MAX)
+        else:
+            self._inboxes.move_to_end(phone)
         self._texts += len(inbox) < INBOX_MAX
         inbox.append(delivered)
         while len(self._inboxes) > PHONES_MAX or (

@@ -44,3 +44,17 @@ class Hatch:
     market: Market
     directory: Directory
     desk: Teller
+
+
+class Placed(Protocol):
+    """Whatever belongs to a market: a branch, and what is left of one far from its books."""
+
+    @property
+    def market(self) -> Market: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the centre has of a branch: it knows the market, and of people and money nothing."""
+
+    market: Market

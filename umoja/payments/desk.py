@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -35,6 +36,7 @@ BATCH_MAX = 1_000
 GATHER_FOR = timedelta(milliseconds=1)
 
 Listener = Callable[[Order], None]
+Found = TypeVar("Found")
 
 log = structlog.get_logger()
 
@@ -80,6 +82,7 @@ class Desk:
         self._wake: asyncio.Event | None = None
         self._is_closing = False
         self._committer = 0  # the thread whose batch is being committed elsewhere
+        self._committing: asyncio.Future[None] | None = None
 
     # Asking
 
@@ -158,7 +161,23 @@ class Desk:
 
     async def look_up(self, order: str) -> Order | None:
         """Return an order as it stands now: `find`, for whoever may be far from the desk."""
-        return self.find(order)
+        return await self.settled(lambda: self.find(order))
+
+    async def settled(self, read: Callable[[], Found]) -> Found:
+        """Return what `read` finds, once all of it is durable. Whatever leaves the house is read so.
+
+        State in memory runs ahead of the disk by the batch that is being committed: told at once, a
+        crash could undo it. `read` is called in this thread and may be called several times.
+        """
+        while True:
+            found = read()
+            committing = self._committing
+            if committing is None:
+                return found
+            await asyncio.wait([committing])
+            if not committing.cancelled() and committing.exception() is None:
+                return found
+            await asyncio.sleep(0)  # what was read is taken back, and read again
 
     async def price(
         self,
@@ -285,8 +304,9 @@ class Desk:
             with self._decided(asked) as (answers, batch):
                 assert self._executor is not None, "made with the worker"
                 committing = self._executor.submit(batch.commit)
+                self._committing = asyncio.wrap_future(committing)
                 try:
-                    await asyncio.wrap_future(committing)
+                    await self._committing
                 except asyncio.CancelledError:
                     committing.result()  # what is on its way to the disk is waited for
                     raise
@@ -300,6 +320,7 @@ class Desk:
             raise
         finally:
             self._committer = 0
+            self._committing = None
             self._lock.release()
         self._tell_all(answers, asked)
         for errand, (order, _) in zip(errands, answers, strict=True):

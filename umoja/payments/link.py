@@ -1,13 +1,10 @@
 """The link between a front and the writer: a front's desk speaks to the real one over a local socket.
 
-A frame is four bytes of length and a msgpack array. What is asked and answered in one turn of the
-event loop goes out in one write. A front holds no money: it may be killed at any moment, and so may
+Each frame is a msgpack array. A front holds no money: it may be killed at any moment, and so may
 the link; whoever waited for an answer then is told that it may have happened.
 """
 
 import asyncio
-import stat
-import struct
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -17,9 +14,10 @@ import msgspec
 import structlog
 
 from umoja.faults import Busy, Fault, OutcomeUnknown, Unavailable
+from umoja.frames import FrameFaulty, Frames, listen_at
 from umoja.markets.market import Market
 from umoja.payments.clerk import order_id
-from umoja.payments.desk import Desk
+from umoja.payments.desk import QUEUE_MAX, Desk
 from umoja.payments.order import (
     Ask,
     Confirm,
@@ -33,10 +31,11 @@ from umoja.payments.order import (
     Settle,
 )
 
-FRAME_MAX = 1 << 20
 WAITING_MAX = 20_000  # answers that one front may wait for
-RETRY = timedelta(milliseconds=200)
-_LENGTH = struct.Struct(">I")
+CLIENT_MAX = 5_000  # of one client, through all fronts together
+RETRY = timedelta(milliseconds=50)
+RETRY_MOST = timedelta(milliseconds=250)
+HEALTHY_AFTER = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
@@ -108,83 +107,78 @@ _asked = msgspec.msgpack.Decoder(Asked).decode
 _answered = msgspec.msgpack.Decoder(Answered).decode
 
 
-class _Frames(asyncio.Protocol):
-    """Reads frames whole and writes those of one turn of the loop together."""
-
-    def __init__(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
-        self._take = take
-        self._lost = lost
-        self._read = bytearray()
-        self._out: list[bytes] = []
-        self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream socket"
-        self._transport = transport
-
-    def connection_lost(self, _cause: Exception | None) -> None:
-        self._transport = None
-        self._lost()
-
-    def data_received(self, data: bytes) -> None:
-        read = self._read
-        read += data
-        at, end = 0, len(read)
-        while end - at >= 4:
-            (size,) = _LENGTH.unpack_from(read, at)
-            if size > FRAME_MAX:
-                log.error("payments.link.frame_too_large", size=size)
-                self.close()
-                return
-            if end - at < 4 + size:
-                break
-            self._take(bytes(memoryview(read)[at + 4 : at + 4 + size]))
-            at += 4 + size
-        del read[:at]
-
-    def send(self, frame: bytes) -> None:
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out += (_LENGTH.pack(len(frame)), frame)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def _flush(self) -> None:
-        if self._transport is not None:
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
-
-
 # The writer's side
 
 
-async def listen(path: Path, desks: Mapping[str, Desk]) -> asyncio.Server:
+class Shares:
+    """How much of a desk's queue each front, and each client through all fronts, may fill.
+
+    A request has its place from when it is taken until it is answered. Whoever asks for more is
+    told to come back, and the others still get in.
+    """
+
+    def __init__(self, *, front_max: int = QUEUE_MAX, client_max: int = CLIENT_MAX) -> None:
+        self.front_max = front_max
+        self._client_max = client_max
+        self._by_client: dict[tuple[str, str], int] = {}
+
+    def enter(self, market: str, client: str) -> bool:
+        """Take a place of a client's; tell whether there was one."""
+        taken = self._by_client.get((market, client), 0)
+        if taken >= self._client_max:
+            return False
+        self._by_client[market, client] = taken + 1
+        return True
+
+    def leave(self, market: str, client: str) -> None:
+        left = self._by_client[market, client] - 1
+        if left:
+            self._by_client[market, client] = left
+        else:
+            del self._by_client[market, client]
+
+
+async def listen(
+    path: Path, desks: Mapping[str, Desk], *, shares: Shares | None = None
+) -> asyncio.Server:
     """Answer fronts at a socket that only this user may open. Close the server to end it."""
-    _clear(path)
-    server = await asyncio.get_running_loop().create_unix_server(lambda: _Side(desks), path)
-    path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # noqa: ASYNC240  once, at the start
-    return server
+    fair = shares or Shares()
+    return await listen_at(path, lambda: _Side(desks, fair))
 
 
-class _Side(_Frames):
+class _Side(Frames):
     """One front's connection, at the writer."""
 
-    def __init__(self, desks: Mapping[str, Desk]) -> None:
+    def __init__(self, desks: Mapping[str, Desk], shares: Shares) -> None:
         super().__init__(self._answer, lambda: None)
         self._desks = desks
+        self._shares = shares
+        self._in_flight = 0
+        self._finding: set[asyncio.Task[Order | None]] = set()
 
     def _answer(self, frame: bytes) -> None:
-        asked = _asked(frame)
+        try:
+            asked = _asked(frame)
+        except msgspec.MsgspecError as cause:
+            raise FrameFaulty(f"a front asks what is not understood: {cause}") from cause
         desk = self._desks.get(asked.market)
-        what = asked.what
         if desk is None:
             self._tell(asked.number, Failed("the market is shut", is_unknown=False))
-        elif isinstance(what, Find):
-            found = desk.find(what.order)
-            self._tell(asked.number, Nothing() if found is None else Ordered(found))
+            return
+        try:
+            self._ask(desk, asked.number, asked.what)
+        except Busy as busy:
+            self._tell(asked.number, Busied(busy.retry_after_s))
+        except Fault as fault:
+            is_unknown = isinstance(fault, OutcomeUnknown)
+            self._tell(asked.number, Failed(str(fault), is_unknown=is_unknown))
+        except AssertionError:
+            log.exception("payments.link.bug", market=asked.market)
+            self._tell(asked.number, Failed("it met a fault of ours", is_unknown=False))
+
+    def _ask(self, desk: Desk, number: int, what: Any) -> None:
+        if isinstance(what, Find):
+            self._find(desk, number, what.order)
         elif isinstance(what, PriceOf):
             quoted = desk.quote(
                 product=what.product,
@@ -195,25 +189,56 @@ class _Side(_Frames):
                 reference=what.reference,
             )
             told = Declined(quoted) if isinstance(quoted, Decline) else Quoted(quoted)
-            self._tell(asked.number, told)
+            self._tell(number, told)
         elif isinstance(what, Refuse):
-            self._tell(asked.number, Ordered(desk.refuse(what.ask, what.decline)))
+            self._tell(number, Ordered(desk.refuse(what.ask, what.decline)))
         else:
-            self._enqueue(desk, asked.number, what)
+            self._enqueue(desk, number, what)
+
+    def _find(self, desk: Desk, number: int, order: str) -> None:
+        if len(self._finding) >= QUEUE_MAX:
+            raise Busy("this front's look-ups")
+        finding = asyncio.create_task(desk.look_up(order), name="find")
+        self._finding.add(finding)
+
+        def told(done: "asyncio.Task[Order | None]") -> None:
+            self._finding.discard(done)
+            if done.cancelled() or done.exception() is not None:
+                log.warning("payments.link.unfound", market=desk.market.code)
+                self._tell(number, Failed("it cannot be looked up now", is_unknown=False))
+                return
+            found = done.result()
+            self._tell(number, Nothing() if found is None else Ordered(found))
+
+        finding.add_done_callback(told)
 
     def _enqueue(self, desk: Desk, number: int, request: Request) -> None:
+        market, client = desk.market.code, getattr(request, "client", "")
+        if self._in_flight >= self._shares.front_max:
+            raise Busy("this front's share of the desk")
+        if not self._shares.enter(market, client):
+            raise Busy("this client's share of the desk")
         try:
             answer = desk.enqueue(request)
-        except Busy as busy:
-            self._tell(number, Busied(busy.retry_after_s))
-            return
-        answer.add_done_callback(lambda done: self._tell(number, _outcome(done)))
+        except BaseException:
+            self._shares.leave(market, client)
+            raise
+        self._in_flight += 1
+
+        def told(done: "asyncio.Future[Order]") -> None:
+            self._in_flight -= 1
+            self._shares.leave(market, client)
+            self._tell(number, _outcome(done))
+
+        answer.add_done_callback(told)
 
     def _tell(self, number: int, what: Any) -> None:
         self.send(_encode(Answered(number, what)))
 
 
 def _outcome(done: "asyncio.Future[Order]") -> Ordered | Busied | Failed:
+    if done.cancelled():
+        return Failed("the writer is closing", is_unknown=True)
     cause = done.exception()
     match cause:
         case None:
@@ -229,45 +254,53 @@ def _outcome(done: "asyncio.Future[Order]") -> Ordered | Busied | Failed:
             return Failed("the order met a fault of ours", is_unknown=False)
 
 
-def _clear(path: Path) -> None:
-    """Remove the socket that an earlier writer left behind; its data folder is locked by this one."""
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()
-
-
 # The front's side
 
 
 class Link:
     """A front's connection to the writer, made again whenever it is lost."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, on_up: Callable[[], bool] = lambda: True) -> None:
+        """Take where the writer listens, and what to ask whenever the connection stands.
+
+        Where `on_up` says no, the front cannot use it yet: it is given up and tried again later.
+        """
         self._path = path
+        self._on_up = on_up
         self._waiting: dict[int, tuple[asyncio.Future[Any], bool]] = {}
         self._number = 0
-        self._frames: _Frames | None = None
+        self._frames: Frames | None = None
 
     async def run(self) -> None:
         """Keep the connection up, until cancelled."""
         loop = asyncio.get_running_loop()
+        pause_s = RETRY.total_seconds()
         while True:
             lost = loop.create_future()
             try:
                 _, frames = await loop.create_unix_connection(
-                    lambda lost=lost: _Frames(self._take, lambda: _note(lost)),  # type: ignore[misc]
+                    lambda lost=lost: Frames(self._take, lambda: _note(lost)),  # type: ignore[misc]
                     str(self._path),
                 )
             except OSError as cause:
-                log.info("payments.link.waits", cause=str(cause))
-                await asyncio.sleep(RETRY.total_seconds())
+                log.debug("payments.link.waits", cause=str(cause))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MOST.total_seconds())
                 continue
-            self._frames = frames
+            began_s = loop.time()
             try:
-                await lost
+                if self._on_up():
+                    self._frames = frames
+                    await lost
+                    log.warning("payments.link.lost", at=self._path.parent.name)
             finally:
                 self._frames = None
                 frames.close()
                 self._fail_all()
+            if loop.time() - began_s >= HEALTHY_AFTER.total_seconds():
+                pause_s = RETRY.total_seconds()
+            await asyncio.sleep(pause_s)  # a writer that hangs up at once is not stormed
+            pause_s = min(pause_s * 2, RETRY_MOST.total_seconds())
 
     @property
     def is_up(self) -> bool:
@@ -279,7 +312,7 @@ class Link:
         Raise Busy or Unavailable, or OutcomeUnknown where the link broke while something that may
         change the books was on its way.
         """
-        if self._frames is None:
+        if self._frames is None or not self._frames.is_open:
             raise Unavailable("the writer cannot be reached")
         if len(self._waiting) >= WAITING_MAX:
             raise Busy("the link to the writer")
@@ -307,7 +340,10 @@ class Link:
                 return None
 
     def _take(self, frame: bytes) -> None:
-        answered = _answered(frame)
+        try:
+            answered = _answered(frame)
+        except msgspec.MsgspecError as cause:
+            raise FrameFaulty(f"the writer says what is not understood: {cause}") from cause
         waiting = self._waiting.get(answered.number)
         if waiting is not None and not waiting[0].done():
             waiting[0].set_result(answered.what)

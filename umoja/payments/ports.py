@@ -1,11 +1,16 @@
 """The ports of payments: what partners must be able to do, real or simulated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from umoja.faults import Fault
 
 ReceiptListener = Callable[[str, bool], None]
 """Called with a message's id and whether it was delivered. Must not wait."""
+
+DeliveryListener = Callable[[Sequence[str]], None]
+"""Called with the ids of messages that were delivered together. Must not wait."""
 
 
 class SmsRoute(Protocol):
@@ -17,6 +22,26 @@ class SmsRoute(Protocol):
         """Hand one message over. Repeating the same id is harmless.
 
         Raise Unavailable: not taken, try again. Raise OutcomeUnknown: may have been taken.
+        """
+        ...
+
+
+class Parcel(NamedTuple):
+    """One message for a route: its id, the phone's number, the text."""
+
+    message_id: str
+    to: str
+    text: str
+
+
+@runtime_checkable
+class BulkSmsRoute(SmsRoute, Protocol):
+    """A route that takes many messages in one call. One that does not is handed them one by one."""
+
+    async def send_many(self, parcels: Sequence[Parcel]) -> Sequence[Fault | None]:
+        """Hand messages over; return for each what `send` would have raised, or None.
+
+        What is raised holds for all of them.
         """
         ...
 

@@ -1,6 +1,7 @@
 """What a party has and what moved: balances and statements, read from the ledger."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -82,6 +83,19 @@ class Wallets:
                     )
                 )
         return found
+
+    def free(self, asked: Sequence[tuple[Party, str]]) -> list[int | None]:
+        """Return for each party and currency what is free in the purse that she pays from.
+
+        None where she has none.
+        """
+        available, number = self._ledger.state.available, self._accounts.number
+        return [
+            available(number(party.id, purses[0], currency))
+            if (purses := PURSES[party.role])
+            else None
+            for party, currency in asked
+        ]
 
     def statement(self, party: Party, *, before: int = 0, limit: int = 20) -> list[Line]:
         """Return the newest movements below journal line `before` (0: from the newest).

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from umoja.app import Hall, load_markets, stage_settings
+from umoja.app import Hall, stage_settings
 from umoja.clock import Clock
 from umoja.faults import Unavailable
 from umoja.money import format_minor
 from umoja.parties.clients import SCOPES, Clients
+from umoja.premises import load_markets
 from umoja.simulator.bench_figures import Offered, Repeat, Schedule
 from umoja.simulator.bench_machine import memory_mb
 from umoja.simulator.bench_run import Meter, Tally, timed

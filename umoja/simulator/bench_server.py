@@ -15,9 +15,11 @@ from pathlib import Path
 
 import structlog
 
-from umoja.app import Hall, listening, load_markets, serve_until_stopped, stage_settings
+from umoja.app import Hall, stage_settings
 from umoja.clock import SystemClock
 from umoja.faults import Fault
+from umoja.premises import listening, load_markets
+from umoja.serving import serve_until_stopped
 
 _END_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from umoja.clock import Clock
 from umoja.ops.centre import Centre
-from umoja.ops.incidents import Incident
+from umoja.ops.incident import Incident
 from umoja.simulator.faults import Faults
 
 NOTICE_WITHIN_S = 60

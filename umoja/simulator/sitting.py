@@ -14,32 +14,33 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from umoja.app import (
-    DataInUse,
-    Hall,
-    NotForProduction,
-    Settings,
-    Site,
-    listening,
-    load_markets,
-    require_production_ready,
-    serve_until_stopped,
-    stage_settings,
-)
+from umoja.app import Hall, Settings, stage_settings
 from umoja.clock import Clock, FastClock, ManualClock, SystemClock
 from umoja.faults import Unavailable
-from umoja.front import fronts_before
+from umoja.keeper import fronts_before
 from umoja.logs import write_to_stderr
 from umoja.markets.market import Market
 from umoja.money import format_minor
+from umoja.opening import begin_production, settle_as, throw_away_sandbox, upgrade_all
 from umoja.parties.clients import SCOPES
+from umoja.premises import (
+    SANDBOX,
+    DataInUse,
+    address_of,
+    hold,
+    is_held,
+    listening,
+    load_markets,
+    require_production_ready,
+)
+from umoja.serving import Site, serve_until_stopped
 from umoja.simulator.drill import DETECTOR_OF, drill
 from umoja.simulator.population import Population, is_settled, plan, settle
 from umoja.simulator.run import Traffic, play_day
 from umoja.simulator.sandbox import SandboxDesk, faults_of
 from umoja.simulator.traffic import day_factor, expected_per_second
+from umoja.storage.migrate import Phase
 
-SANDBOX = "sandbox.json"
 WARM_UP_S = 90  # of a drill's clock, before the fault
 STAGE_CUSTOMERS = 2_000  # of a drill: enough for payments of a usual size
 
@@ -69,8 +70,8 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
     markets = load_markets(config)
     at = listening(config)
     _prepare(config.data, is_fresh=is_fresh)
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = _kept(config.data, seed=seed, customers=customers)
+    hold(config.data).close()  # raises where another runs there: its tables are not to be touched
+    kept = _begun(config, list(markets), is_fresh=is_fresh, seed=seed, customers=customers)
     scale = Scale.of(rate, markets)
     tell = _Teller()
     hall = Hall(
@@ -78,6 +79,7 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
         clock=SystemClock(),
         markets=markets,
         expected=_expected(scale),
+        take_over=True,
         progress=tell.step,
     )
     sandbox: SandboxDesk | None = None
@@ -122,19 +124,38 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
     return 0
 
 
-def serve_forever(config: Settings) -> int:
+def _begun(
+    config: Settings, codes: list[str], *, is_fresh: bool, seed: int, customers: int
+) -> dict[str, Any]:
+    """Bring the tables of a sandbox up to date; return what it remembers of itself.
+
+    Raise WrongKind where the database holds anything else.
+    """
+    clock = SystemClock()
+    if config.database:
+        if is_fresh:
+            throw_away_sandbox(config)
+        settle_as(config, "sandbox", clock)
+    kept = _kept(config.data, seed=seed, customers=customers)
+    if not config.database:
+        settle_as(config, "sandbox", clock)
+    upgrade_all(config, codes, clock, phase=Phase.ALL)
+    return kept
+
+
+def serve_forever(config: Settings, *, take_over: bool = False) -> int:
     """Run production mode until it is told to stop; return the exit code."""
     write_to_stderr(config.log_level)
     markets = load_markets(config)
-    require_production_ready(markets, has_asserts=__debug__)
-    if (config.data / SANDBOX).exists():
-        raise NotForProduction([f"{config.data} holds a sandbox: choose another data folder"])
-    return asyncio.run(_serve(config, markets))
+    require_production_ready(config, markets, has_asserts=__debug__)
+    return asyncio.run(_serve(config, markets, take_over=take_over))
 
 
-async def _serve(config: Settings, markets: dict[str, Market]) -> int:
+async def _serve(config: Settings, markets: dict[str, Market], *, take_over: bool) -> int:
     at = listening(config)
-    hall = Hall(config=config, clock=SystemClock(), markets=markets)
+    hold(config.data).close()
+    begin_production(config, list(markets), SystemClock())
+    hall = Hall(config=config, clock=SystemClock(), markets=markets, take_over=take_over)
     try:
         _require_a_market(hall)
         hall.start()
@@ -142,7 +163,7 @@ async def _serve(config: Settings, markets: dict[str, Market]) -> int:
         def ready() -> None:
             # Made only now that it can be told: a start that was cut off takes no password with it.
             password = hall.centre.staff.first_administrator()
-            sys.stderr.write(f"umoja serves {', '.join(hall.branches)} at {_address(config)}\n")
+            sys.stderr.write(f"umoja serves {', '.join(hall.branches)} at {address_of(config)}\n")
             if password:
                 sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
 
@@ -160,15 +181,7 @@ async def _answer(
         await serve_until_stopped(served, at=at, on_ready=on_ready)
         return
     desks = {code: branch.desk for code, branch in hall.branches.items()}
-    async with fronts_before(
-        desks,
-        count=hall.config.fronts,
-        data=hall.config.data,
-        own_packs=hall.config.packs,
-        log_level=hall.config.log_level,
-        pin_key=hall.config.pin_key,
-        at=at,
-    ) as local:
+    async with fronts_before(desks, config=hall.config, at=at) as local:
         await serve_until_stopped(served, at=local, on_ready=on_ready, is_behind_fronts=True)
 
 
@@ -327,7 +340,7 @@ class _Teller:
         self.step("")
         # Made only now that it can be told: a start that was cut off takes no password with it.
         password = hall.centre.staff.first_administrator()
-        address = _address(hall.config)
+        address = address_of(hall.config)
         lines = [
             "",
             f"Umoja runs {', '.join(hall.branches)}. This is a sandbox: people and payments are simulated.",
@@ -375,27 +388,13 @@ def _prepare(data: Path, *, is_fresh: bool) -> None:
         )
     if not is_fresh:
         return
-    if _is_in_use(data):
+    if is_held(data):
         raise DataInUse(f"another Umoja runs on {data}: stop it, or choose --data")
     for path in data.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _is_in_use(data: Path) -> bool:
-    import fcntl
-
-    path = data / "in-use"
-    if not path.exists():
-        return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 def _kept(data: Path, *, seed: int, customers: int) -> dict[str, Any]:
@@ -456,11 +455,6 @@ def _digest(hall: Hall, code: str) -> str:
     for row in hall.houses[code].ledger.rows():
         digest.update(row.story)
     return digest.hexdigest()[:16]
-
-
-def _address(config: Settings) -> str:
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"http://{host}:{config.port}"
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -8,12 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from umoja.faults import OutcomeUnknown, Unavailable
+from umoja.storage.port import DatabaseDamaged, Kind, NotUnique, Row, Value
+
+__all__ = [
+    "Database",
+    "DatabaseDamaged",
+    "NotUnique",
+    "Row",
+    "SqliteTooOld",
+    "Value",
+    "require_sqlite",
+]
 
 SQLITE_LEAST = (3, 37, 0)  # the first that knows STRICT tables
 WAIT_S = 5.0
-
-Value = str | bytes | int | float | None
-Row = sqlite3.Row
 
 _NOT_NOW = frozenset(
     {
@@ -28,15 +36,18 @@ _NOT_NOW = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+_TAKEN = frozenset(
+    {
+        sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+        sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+        sqlite3.SQLITE_CONSTRAINT_ROWID,
+    }
+)
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class SqliteTooOld(RuntimeError):
     """The SQLite library of this Python lacks what the tables need."""
-
-
-class DatabaseDamaged(RuntimeError):
-    """The file is not a database, or is broken. Restore it from a copy."""
 
 
 class Database:
@@ -63,6 +74,14 @@ class Database:
             self._reader = _connect(path, wait_s)
             self._reader.execute("PRAGMA query_only = ON")
         self._version = self._data_version()
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def kind(self) -> Kind:
+        return "sqlite"
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -112,6 +131,12 @@ class Database:
         with self.transaction():
             return self.run_many(sql, rows)
 
+    def has_table(self, name: str) -> bool:
+        found = self.one(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = :name", name=name
+        )
+        return found is not None
+
     def changed_elsewhere(self) -> bool:
         """Tell whether another connection to this file has written since this was last asked.
 
@@ -157,7 +182,9 @@ class Database:
     def _faults(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.IntegrityError:
+        except sqlite3.IntegrityError as cause:
+            if getattr(cause, "sqlite_errorcode", 0) in _TAKEN:
+                raise NotUnique(str(cause)) from cause
             raise  # the caller's own rule, spoken by the database
         except (sqlite3.DatabaseError, OSError) as cause:
             told = self._told(cause)

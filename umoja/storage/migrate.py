@@ -1,101 +1,117 @@
-"""Brings a database file to the form this program needs: numbered SQL files, forward only.
+"""Brings a database to the form this program needs: numbered SQL files, forward only.
 
-A plan is a named series of files, `migrations/<plan>/NNNN_pre_name.sql` or `NNNN_post_name.sql`;
-several plans may live in one database file. A `pre` file is safe while the program before it still
-runs, a `post` file only once that program is gone.
+A start applies what is safe beside the program before it (`pre`), up to the first file that is not;
+the rest (`post`) waits for `umoja migrate --post`. A database in which nothing was applied yet gets
+all of it. See umoja.storage.plans for the files.
 """
 
-import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
+from enum import Enum
 
 from umoja.clock import Clock, to_micros
-from umoja.storage.database import Database
+from umoja.storage.dialect import for_postgres
+from umoja.storage.plans import (
+    DatabaseTooNew,
+    Migration,
+    PlanBroken,
+    ordered,
+    plan_for,
+    read_plan,
+    still_open,
+)
+from umoja.storage.port import Sql
 
-_NAME = re.compile(r"(?P<number>[0-9]{4})_(?P<phase>pre|post)_[a-z0-9_]+\.sql")
+__all__ = [
+    "DatabaseTooNew",
+    "Migration",
+    "Phase",
+    "PlanBroken",
+    "State",
+    "apply",
+    "migrate",
+    "ordered",
+    "pending",
+    "read_plan",
+    "state",
+    "still_open",
+    "upgrade",
+]
 
 
-class PlanBroken(RuntimeError):
-    """The files and what the database remembers of them do not agree: nothing was changed."""
+class Phase(Enum):
+    """Which files are applied. PRE stops before the first file that is not; POST does all."""
 
-
-class DatabaseTooNew(PlanBroken):
-    """A newer program has finished its upgrade here: this one may not use the database."""
+    PRE = "pre"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """One file of a plan. `name` is 'plan/NNNN_phase_name', as the database remembers it."""
+class State:
+    """How far a plan has come in a database: names of its files, in order."""
 
-    name: str
-    number: int
-    is_post: bool
-    sql: str
+    plan: str
+    applied: tuple[str, ...]
+    pre: tuple[str, ...]
+    """Safe to apply now, beside the program before this one."""
+    post: tuple[str, ...]
+    """Waits until no older program runs; with it, whatever comes behind."""
 
     @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+    def is_new(self) -> bool:
+        """Tell whether nothing was ever applied here."""
+        return not self.applied
 
 
-def migrate(database: Database, plan: str, clock: Clock) -> list[str]:
-    """Apply what is pending, each file in a transaction of its own; return the names applied.
+def migrate(database: Sql, plan: str, clock: Clock) -> list[str]:
+    """Make a database ready for this program, as a start does; return the names applied.
 
-    Repeating it, also from two processes at once, applies nothing twice. Raise PlanBroken where an
-    applied file was edited or is out of order; raise whatever the SQL raised, with the files before
-    it kept.
+    Each file is applied in a transaction of its own. Repeating it, also from two processes at once,
+    applies nothing twice. Raise PlanBroken where an applied file was edited or is out of order;
+    raise whatever the SQL raised, with the files before it kept.
     """
-    return apply(database, read_plan(plan), plan=plan, clock=clock)
+    found = state(database, plan)
+    return upgrade(database, plan, clock, phase=Phase.ALL if found.is_new else Phase.PRE)
 
 
-def pending(database: Database, plan: str) -> list[str]:
-    """Return the names that `migrate` would apply, in order. Raise PlanBroken as it would."""
-    return [each.name for each in _open(database, read_plan(plan), plan)]
+def upgrade(database: Sql, plan: str, clock: Clock, *, phase: Phase) -> list[str]:
+    """Apply the files of a phase that are pending: see `migrate`."""
+    own = plan_for(plan, database.kind)
+    migrations = read_plan(own)
+    if phase is Phase.PRE:
+        found = state(database, plan)
+        wanted = {*found.applied, *found.pre}
+        migrations = [each for each in migrations if each.name in wanted]
+    return apply(database, migrations, plan=own, clock=clock)
 
 
-def read_plan(plan: str) -> list[Migration]:
-    """Return the files of a plan in order, as the program brings them. Raise PlanBroken."""
-    folder = resources.files("umoja.storage") / "migrations" / plan
-    if not folder.is_dir():
-        raise PlanBroken(f"there is no plan {plan}")
-    return ordered(
-        plan,
-        {
-            entry.name: entry.read_text(encoding="utf-8")
-            for entry in folder.iterdir()
-            if entry.name.endswith(".sql")
-        },
+def state(database: Sql, plan: str) -> State:
+    """Return how far a plan has come. Nothing is written. Raise PlanBroken."""
+    own = plan_for(plan, database.kind)
+    migrations = read_plan(own)
+    todo = _open(database, migrations, own)
+    first_post = next((place for place, each in enumerate(todo) if each.is_post), len(todo))
+    return State(
+        plan=plan,
+        applied=tuple(each.name for each in migrations if each not in todo),
+        pre=tuple(each.name for each in todo[:first_post]),
+        post=tuple(each.name for each in todo[first_post:]),
     )
 
 
-def ordered(plan: str, files: dict[str, str]) -> list[Migration]:
-    """Return the migrations of files given by name. Raise PlanBroken for a name or number amiss."""
-    migrations: list[Migration] = []
-    for file_name, sql in sorted(files.items()):
-        found = _NAME.fullmatch(file_name)
-        if found is None:
-            raise PlanBroken(f"{plan}/{file_name}: a name is NNNN_pre_words.sql or NNNN_post_…")
-        migration = Migration(
-            name=f"{plan}/{file_name.removesuffix('.sql')}",
-            number=int(found["number"]),
-            is_post=found["phase"] == "post",
-            sql=sql,
-        )
-        if migrations and migrations[-1].number == migration.number:
-            raise PlanBroken(f"{migration.name}: its number is that of {migrations[-1].name}")
-        migrations.append(migration)
-    return migrations
+def pending(database: Sql, plan: str) -> list[str]:
+    """Return the names of all files not applied yet, in order. Raise PlanBroken."""
+    found = state(database, plan)
+    return [*found.pre, *found.post]
 
 
-def apply(database: Database, migrations: list[Migration], *, plan: str, clock: Clock) -> list[str]:
+def apply(database: Sql, migrations: list[Migration], *, plan: str, clock: Clock) -> list[str]:
     """Apply those of the given migrations that are pending: see `migrate`."""
-    database.run(
-        "CREATE TABLE IF NOT EXISTS migrations ("
-        " name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL, sha256 TEXT NOT NULL"
-        ") STRICT, WITHOUT ROWID"
-    )
+    if not _open(database, migrations, plan):
+        return []  # who may not make tables may still use them
+    database.run(_defined(database, _MIGRATIONS))
     names = []
     for migration in _open(database, migrations, plan):
         with database.transaction():
@@ -103,7 +119,7 @@ def apply(database: Database, migrations: list[Migration], *, plan: str, clock: 
             if migration not in _open(database, migrations, plan):
                 continue
             for statement in statements(migration.sql):
-                database.run(statement)
+                database.run(_defined(database, statement))
             database.run(
                 "INSERT INTO migrations VALUES (:name, :now, :sha256)",
                 name=migration.name,
@@ -114,41 +130,28 @@ def apply(database: Database, migrations: list[Migration], *, plan: str, clock: 
     return names
 
 
-def _open(database: Database, migrations: list[Migration], plan: str) -> list[Migration]:
+_MIGRATIONS = (
+    "CREATE TABLE IF NOT EXISTS migrations ("
+    " name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL, sha256 TEXT NOT NULL"
+    ") STRICT, WITHOUT ROWID"
+)
+
+
+def _defined(database: Sql, statement: str) -> str:
+    return for_postgres(statement) if database.kind == "postgres" else statement
+
+
+def _open(database: Sql, migrations: list[Migration], plan: str) -> list[Migration]:
     """Return what is not applied yet: see `still_open`."""
     return still_open(migrations, _applied(database, plan))
 
 
-def still_open(migrations: list[Migration], applied: Mapping[str, str]) -> list[Migration]:
-    """Return what is not applied yet, once it is sure that what is applied is what we know.
-
-    `applied` are the names that a database remembers, each with its digest. Raise PlanBroken.
-    """
-    for migration in migrations:
-        digest = applied.get(migration.name)
-        if digest is not None and digest != migration.sha256:
-            raise PlanBroken(
-                f"{migration.name} was edited after it had been applied:"
-                " put it back as it was and write a new one"
-            )
-    for name in sorted(applied.keys() - {migration.name for migration in migrations}):
-        if "_post_" in name:
-            raise DatabaseTooNew(f"{name} was applied by a newer program: start that one")
-    todo = [migration for migration in migrations if migration.name not in applied]
-    latest = max((each.number for each in migrations if each.name in applied), default=0)
-    for migration in todo:
-        if migration.number < latest:
-            raise PlanBroken(f"{migration.name} came after number {latest:04d} had been applied")
-    return todo
-
-
-def _applied(database: Database, plan: str) -> dict[str, str]:
-    known = database.one("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'")
-    if known is None:
+def _applied(database: Sql, plan: str) -> dict[str, str]:
+    if not database.has_table("migrations"):
         return {}
     rows = database.query(
-        "SELECT name, sha256 FROM migrations WHERE substr(name, 1, length(:start)) = :start",
-        start=f"{plan}/",
+        "SELECT name, sha256 FROM migrations WHERE name LIKE :start",
+        start=f"{plan}/%",
     )
     return {row["name"]: row["sha256"] for row in rows}
 

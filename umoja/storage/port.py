@@ -16,6 +16,10 @@ class DatabaseDamaged(RuntimeError):
     """The database is none, or is broken. Restore it from a copy."""
 
 
+class ServerUnfit(RuntimeError):
+    """A server, or its settings, would not keep what it was given. The message says what to do."""
+
+
 class NotUnique(Exception):
     """A row with the same key is there already. Nothing of the transaction was kept."""
 

@@ -6,15 +6,16 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from umoja.clock import Clock, to_micros
 from umoja.faults import Unavailable
-from umoja.storage.database import DatabaseDamaged
-from umoja.storage.migrate import read_plan, still_open
+from umoja.storage.plans import read_plan, still_open
+from umoja.storage.port import DatabaseDamaged, ServerUnfit
 
 try:
     import psycopg
@@ -23,14 +24,31 @@ try:
 except ImportError as cause:
     raise ImportError("PostgreSQL needs its driver: install umoja[postgres]") from cause
 
+__all__ = [
+    "Connection",
+    "Link",
+    "Patience",
+    "Server",
+    "ServerUnfit",
+    "alone",
+    "drop_schemas",
+    "in_short",
+    "make_schema",
+    "migrate",
+    "not_now",
+    "told",
+]
+
 VERSION_LEAST = 15
 WAIT_S = 10
 _WATCH_S = 0.5
 _PAUSE_S = 0.1
+_IDLE_S = 60.0  # then a session that nobody uses is given back to the server
 _SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DURABLE = frozenset({"on", "remote_apply"})
 _DAMAGED = frozenset({"XX001", "XX002"})
 _READ_ONLY = "25006"
+_FELL_ASLEEP = "25P03"  # the server has ended a transaction in which nothing was asked for too long
 _FORBIDDEN = "42501"
 
 # A peer that is gone is noticed in about ten seconds, not in the two hours of the system's own.
@@ -44,10 +62,6 @@ _NETWORK = {
 }
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-class ServerUnfit(RuntimeError):
-    """A server, or its settings, would not keep what it was given. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,18 +160,27 @@ class Link:
     psycopg.OperationalError.
     """
 
-    def __init__(self, server: Server, *, reads_only: bool = False, answer_s: int = 0) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        reads_only: bool = False,
+        answer_s: int = 0,
+        on_open: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
+        """Connect to nothing yet. `on_open` is shown each session as soon as it is made."""
         self._server = server
         self._reads_only = reads_only
         self._answer_s = answer_s or server.wait_s
+        self._on_open = on_open
         self._using = threading.Lock()
         self._guard = threading.Lock()  # of the three below, which the watch looks at
         self._connection: Connection | None = None
         self._plug: socket.socket | None = None
         self._since = -1.0
+        self._idle_since = 0.0
         self._closed = threading.Event()
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name="database-watch", daemon=True).start()
+        _watched(self)
 
     @contextmanager
     def use(self, *, wait_s: int = 0) -> Iterator[Connection]:
@@ -178,6 +201,13 @@ class Link:
                 raise
             finally:
                 self._since = -1.0
+                self._idle_since = time.monotonic()
+
+    def goes_on(self) -> None:
+        """Begin the wait for an answer anew: the user of the session got one and asks again."""
+        with self._guard:
+            if self._since >= 0:
+                self._since = time.monotonic()
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query that only reads; ask once more where the session was lost.
@@ -195,7 +225,6 @@ class Link:
         self._closed.set()
         with self._using:
             self._drop()
-        self._ended.set()  # only now: the watch cuts off a user who would be waited for in vain
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self.use() as connection:
@@ -220,6 +249,7 @@ class Link:
             self._connection = connection
             # A handle of our own: it can be cut while libpq waits, and is never somebody else's.
             self._plug = socket.socket(fileno=os.dup(connection.fileno()))
+        self._on_open(connection)
         return connection
 
     def _drop(self) -> None:
@@ -231,13 +261,48 @@ class Link:
         if connection is not None:
             connection.close()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(_WATCH_S):
-            with self._guard:
-                waited_s = time.monotonic() - self._since if self._since >= 0 else 0
-                if self._plug is not None and waited_s > self._answer_s:
-                    with suppress(OSError):  # it ended by itself in the same moment
-                        self._plug.shutdown(socket.SHUT_RDWR)
+    def look(self) -> None:
+        """Cut off a session whose answer does not come, and end one that nobody uses."""
+        now_s = time.monotonic()
+        with self._guard:
+            is_late = self._since >= 0 and now_s - self._since > self._answer_s
+            is_idle = (
+                self._since < 0
+                and self._connection is not None
+                and now_s - self._idle_since > _IDLE_S
+            )
+            if is_late and self._plug is not None:
+                with suppress(OSError):  # it ended by itself in the same moment
+                    self._plug.shutdown(socket.SHUT_RDWR)
+        if is_idle and self._using.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._using.release()
+
+
+_links: "weakref.WeakSet[Link]" = weakref.WeakSet()
+_links_guard = threading.Lock()
+_watch: list[threading.Thread] = []
+
+
+def _watched(link: Link) -> None:
+    """Put a link under the watch: one thread for all of a process, begun with the first."""
+    with _links_guard:
+        _links.add(link)
+        if not _watch:
+            _watch.append(threading.Thread(target=_look_on, name="database-watch", daemon=True))
+            _watch[0].start()
+
+
+def _look_on() -> None:
+    while True:
+        time.sleep(_WATCH_S)
+        with _links_guard:
+            links = list(_links)
+        for link in links:
+            link.look()
+        del links[:]
 
 
 class Patience:
@@ -279,10 +344,9 @@ def told() -> Iterator[None]:
 
 def not_now(cause: psycopg.Error) -> bool:
     """Tell whether an error is the server's or the network's affair, and not a wrong statement."""
-    return (
-        isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
-        or cause.sqlstate == _READ_ONLY
-    )
+    return isinstance(
+        cause, psycopg.OperationalError | psycopg.InterfaceError
+    ) or cause.sqlstate in {_READ_ONLY, _FELL_ASLEEP}
 
 
 def in_short(cause: psycopg.Error) -> str:
@@ -299,20 +363,14 @@ def migrate(server: Server, plan: str, clock: Clock) -> list[str]:
     kept.
     """
     migrations = read_plan(f"{plan}_postgres")
-    schema = sql.Identifier(server.schema)
     names: list[str] = []
     with told(), server.connect() as connection:
-        with _alone(connection, server.schema):
-            # Made only where missing: one who may not make a schema may still use it.
-            if not _first(connection, "SELECT to_regnamespace(%s)::oid", (server.schema,))[0]:
-                connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-            if not _first(connection, "SELECT to_regclass('migrations')::oid")[0]:
-                connection.execute(
-                    "CREATE TABLE migrations ("
-                    " name text PRIMARY KEY, applied_at bigint NOT NULL, sha256 text NOT NULL)"
-                )
+        if not still_open(migrations, _applied(connection, plan)):
+            return []
+        with alone(connection, server.schema):
+            make_schema(connection, server.schema)
         while True:
-            with _alone(connection, server.schema):
+            with alone(connection, server.schema):
                 pending = still_open(migrations, _applied(connection, plan))
                 if not pending:
                     return names
@@ -325,8 +383,27 @@ def migrate(server: Server, plan: str, clock: Clock) -> list[str]:
             names.append(migration.name)
 
 
+def make_schema(connection: Connection, schema: str) -> None:
+    """Make the schema and its list of migrations, only where missing: who may not may still use them."""
+    if not _first(connection, "SELECT to_regnamespace(%s)::oid", (schema,))[0]:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    if not _first(connection, "SELECT to_regclass('migrations')::oid")[0]:
+        connection.execute(
+            "CREATE TABLE migrations ("
+            " name text PRIMARY KEY, applied_at bigint NOT NULL, sha256 text NOT NULL)"
+        )
+
+
+def drop_schemas(server: Server, names: Sequence[str]) -> None:
+    """Remove whole schemas, with all that is in them, in the order given; each may be missing."""
+    with told(), server.connect() as connection:
+        for name in names:
+            drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
+            connection.execute(drop)
+
+
 @contextmanager
-def _alone(connection: Connection, schema: str) -> Iterator[None]:
+def alone(connection: Connection, schema: str) -> Iterator[None]:
     """One transaction at a time in all processes that migrate this schema."""
     key = hashlib.blake2b(f"umoja migrations {schema}".encode(), digest_size=8).digest()
     with connection.transaction():
@@ -336,6 +413,8 @@ def _alone(connection: Connection, schema: str) -> Iterator[None]:
 
 
 def _applied(connection: Connection, plan: str) -> dict[str, str]:
+    if not _first(connection, "SELECT to_regclass('migrations')::oid")[0]:
+        return {}
     rows = connection.execute(
         "SELECT name, sha256 FROM migrations WHERE starts_with(name, %s)", (f"{plan}_postgres/",)
     ).fetchall()

@@ -1,0 +1,225 @@
+"""A house: one market's parts, opened on its files and joined to its partners.
+
+A hall holds the houses of all markets in one process; a market process holds one.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from umoja.channels.pace import Pace
+from umoja.clock import Clock
+from umoja.config import Config
+from umoja.faults import Fault
+from umoja.ledger.journal import JournalDamaged
+from umoja.ledger.ledger import Ledger
+from umoja.mail import Mail, open_mail
+from umoja.markets.market import Market
+from umoja.markets.texts import Texts
+from umoja.opening import open_ledger, open_sql
+from umoja.ops.telemetry import Telemetry
+from umoja.parties.store import PartyStore, PinKeyWrong
+from umoja.partners.airtime import SimulatedAirtime
+from umoja.partners.banks import SimulatedBank
+from umoja.partners.sms_routes import SimulatedRoute
+from umoja.payments.branch import Branch
+from umoja.payments.desk import Desk
+from umoja.payments.recovery import Recovery
+from umoja.payments.wallets import Wallets
+from umoja.premises import Keys
+from umoja.signals import BooksSeen, Signals
+from umoja.storage.database import DatabaseDamaged
+from umoja.storage.migrate import PlanBroken
+from umoja.switches import Switches
+
+SAVE_EVERY_S = 60.0
+LINES_WORTH_SAVING = 2_000
+
+SHUT = (Fault, DatabaseDamaged, JournalDamaged, PinKeyWrong, PlanBroken)
+"""Why a market cannot be opened. The others go on."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """One market's parts, from its files to its partners."""
+
+    branch: Branch
+    store: PartyStore
+    ledger: Ledger
+    mail: Mail | None  # None: its receipts are carried by a process of their own
+    recovery: Recovery
+    airtime: SimulatedAirtime
+    bank: SimulatedBank
+
+    @property
+    def route(self) -> SimulatedRoute:
+        """Return the route of a house that has its mail in it."""
+        assert self.mail is not None, "the mail is carried elsewhere"
+        return self.mail.route
+
+    def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """Return what works in the background, each with its name; to be run inside a loop."""
+        code = self.branch.market.code
+        found = [(f"recovery-{code}", self.recovery.run())]
+        if self.mail is not None:
+            found.append((f"receipts-{code}", self.mail.receipts.run()))
+        return found
+
+    def look(self) -> BooksSeen:
+        """Return what only the books know now."""
+        pending, oldest_ms = self.recovery.pending()
+        totals = self.branch.wallets.totals()
+        return BooksSeen(
+            market=self.branch.market.code,
+            pending=pending,
+            oldest_ms=oldest_ms,
+            float_minor={total.currency: total.agents_float for total in totals},
+            issued={total.currency: total.issued for total in totals},
+            trust={
+                total.currency: self.bank.statement_balance(total.currency, total.trust)
+                for total in totals
+            },
+            head=self.branch.desk.head,
+        )
+
+    async def close(self) -> None:
+        """Answer what is queued, write a checkpoint, close every file."""
+        await self.recovery.close()
+        if self.mail is not None:
+            await self.mail.close()
+        with suppress(Fault):  # a checkpoint only shortens the next start
+            await self.branch.desk.close()
+        self.ledger.close()
+        self.store.close()
+
+
+def open_house(
+    market: Market,
+    *,
+    config: Config,
+    clock: Clock,
+    keys: Keys,
+    signals: Signals,
+    switches: Switches,
+    texts: Texts,
+    take_over: bool = False,
+    has_mail: bool = True,
+) -> House:
+    """Open a market's journal and tables and join its parts. Raise one of SHUT where that fails.
+
+    `take_over` fences off a writer whose lease still runs, on a database server. Without its mail
+    the receipts are for another process to carry.
+    """
+    store = PartyStore(
+        open_sql(config, "parties", market=market.code),
+        market=market,
+        clock=clock,
+        pin_key=keys.pin_of(market.code),
+    )
+    ledger = open_ledger(config, market.code, clock, take_over=take_over)
+    desk = Desk(
+        market=market,
+        directory=store,
+        ledger=ledger,
+        clock=clock,
+        signals=signals,
+        switches=switches,
+        mark_key=keys.mark,
+    )
+    branch = Branch(
+        market=market,
+        directory=store,
+        desk=desk,
+        wallets=Wallets(market=market, ledger=ledger),
+    )
+    mail = None
+    if has_mail:
+        mail = open_mail(
+            market,
+            where=config,
+            clock=clock,
+            directory=store,
+            purses=branch.wallets,
+            feed=desk,
+            texts=texts,
+            signals=signals,
+            pace=Pace(),
+        )
+    airtime = SimulatedAirtime(name="simulated", clock=clock, seed=market.code)
+    return House(
+        branch=branch,
+        store=store,
+        ledger=ledger,
+        mail=mail,
+        recovery=Recovery(desk=desk, airtime=airtime, clock=clock),
+        airtime=airtime,
+        bank=SimulatedBank(),
+    )
+
+
+def tell_books(telemetry: Telemetry, books: BooksSeen) -> None:
+    """Tell the centre what a market's books say now."""
+    telemetry.gauge(
+        books.market,
+        pending=books.pending,
+        oldest_ms=books.oldest_ms,
+        float_minor=books.float_minor,
+        issued=books.issued,
+        trust=books.trust,
+        head=books.head,
+    )
+
+
+class Checkpoints:
+    """Writes a market's checkpoint now and then, where enough has been booked since the last."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._saved_at: dict[str, int] = {}
+
+    async def run(self, houses: Iterable[House]) -> None:
+        """Write them until cancelled. A checkpoint that fails is told and tried again later."""
+        while True:
+            await self._clock.sleep(SAVE_EVERY_S)
+            for house in list(houses):
+                await self._save(house.branch)
+
+    async def _save(self, branch: Branch) -> None:
+        code, head = branch.market.code, branch.desk.head
+        if head - self._saved_at.get(code, 0) < LINES_WORTH_SAVING:
+            return
+        try:
+            await asyncio.to_thread(branch.desk.save)
+            self._saved_at[code] = head
+        except Fault as cause:
+            log.warning("house.checkpoint.failed", market=code, cause=str(cause))
+
+
+class Background:
+    """What works beside the answering of requests, begun by name and ended together."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Start a part, inside a running loop; that it ended by itself is logged as an error."""
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        task.add_done_callback(_tell_if_died)
+        self._tasks.append(task)
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _tell_if_died(task: asyncio.Task[None]) -> None:
+    """Log the end of a background part: none ever ends by itself."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("house.part.died", part=task.get_name(), exc_info=task.exception())

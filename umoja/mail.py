@@ -1,0 +1,80 @@
+"""The mail of one market: its outbox and the route, joined to the receipts that go through them.
+
+It is opened where the books are, or in a process of its own that reads the journal's tail.
+"""
+
+from dataclasses import dataclass
+
+from umoja.channels.pace import Pace
+from umoja.channels.receipt_texts import Purses, Writer
+from umoja.channels.sms import Receipts
+from umoja.clock import Clock
+from umoja.markets.market import Market
+from umoja.markets.texts import Texts
+from umoja.opening import Where, open_sql
+from umoja.parties.directory import Directory
+from umoja.partners.sms_routes import SimulatedRoute
+from umoja.payments.outbox import Feed, Outbox
+from umoja.signals import Signals
+from umoja.storage.migrate import migrate
+from umoja.storage.port import Sql
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """One market's outgoing texts. Run `receipts`, then close all."""
+
+    database: Sql
+    route: SimulatedRoute
+    receipts: Receipts
+
+    async def close(self) -> None:
+        """Write down what became of messages and close. Call it when the receipts have ended."""
+        await self.receipts.close()
+        await self.route.close()
+        self.database.close()
+
+
+def open_mail(
+    market: Market,
+    *,
+    where: Where,
+    clock: Clock,
+    directory: Directory,
+    purses: Purses,
+    feed: Feed,
+    texts: Texts,
+    signals: Signals,
+    pace: Pace,
+) -> Mail:
+    """Open a market's messages and join them to the route. Raise what opening SQL raises."""
+    database = open_sql(where, "messages", market=market.code)
+    try:
+        migrate(database, "messages", clock)
+        outbox = Outbox(database, feed)
+    except BaseException:
+        database.close()
+        raise
+    made: list[Receipts] = []
+    route = SimulatedRoute(
+        name="simulated",
+        clock=clock,
+        seed=market.code,
+        # the receipts are made a line further down, with this route in their hands
+        on_receipt=lambda message, is_done: made[0].on_receipt(message, is_done),  # noqa: PLW0108
+        on_delivered=lambda messages: made[0].on_delivered(messages),  # noqa: PLW0108
+        market=market.code,
+    )
+    writer = Writer(market=market, directory=directory, purses=purses, texts=texts, clock=clock)
+    made.append(
+        Receipts(
+            market=market.code,
+            writer=writer,
+            outbox=outbox,
+            route=route,
+            clock=clock,
+            signals=signals,
+            pace=pace,
+        )
+    )
+    return Mail(database=database, route=route, receipts=made[0])

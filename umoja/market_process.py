@@ -1,0 +1,122 @@
+"""A market's process: the one writer of its books, its API for what fronts pass on, its USSD menus.
+
+It needs no centre: its signals wait there a while, and the last switches that it was told hold.
+"""
+
+import secrets
+from asyncio import StreamReader
+
+import structlog
+
+from umoja.channels.hot import door, finder
+from umoja.channels.http import site
+from umoja.channels.ussd import Ussd, ussd_door
+from umoja.clock import SystemClock
+from umoja.house import SHUT, Background, Checkpoints, House, open_house
+from umoja.markets.texts import Texts
+from umoja.opening import open_sql
+from umoja.parties.clients import Clients
+from umoja.payments.desk import QUEUE_MAX
+from umoja.payments.link import Shares, listen
+from umoja.posts import Duty, Shut, man, tell
+from umoja.premises import (
+    Keys,
+    desk_socket,
+    listening_locally,
+    load_markets,
+    site_socket,
+    trunk_socket,
+)
+from umoja.serving import Site, serve_until_stopped
+from umoja.signals import Signals
+from umoja.switches import kept_switches
+from umoja.trunk import Upline
+
+LOOK_EVERY_S = 5.0
+FRONT_LEAST = 1_000  # requests in flight that any front may have
+
+log = structlog.get_logger()
+
+
+async def _serve(duty: Duty, life: StreamReader) -> None:
+    config = duty.config()
+    (code,) = duty.markets
+    clock = SystemClock()
+    market = load_markets(config)[code]
+    signals = Signals()
+    texts = Texts.load()
+    try:
+        folder = config.data / code
+        folder.mkdir(mode=0o700, exist_ok=True)
+        switches = kept_switches(folder / "switches.json")
+        clients = Clients(open_sql(config, "clients"), clock=clock)
+        house = open_house(
+            market,
+            config=config,
+            clock=clock,
+            keys=Keys.of(config),
+            signals=signals,
+            switches=switches,
+            texts=texts,
+            take_over=duty.is_again,
+        )
+    except SHUT as cause:
+        log.exception("market.shut", market=code)
+        raise Shut(str(cause)) from cause
+    upline = Upline(
+        trunk_socket(config.data),
+        market=code,
+        run=secrets.token_hex(8),
+        clock=clock,
+        switches=switches,
+    )
+    signals.listen(upline.hear)
+    background = Background()
+    shares = Shares(front_max=max(FRONT_LEAST, QUEUE_MAX // duty.share_of))
+    server = await listen(desk_socket(config.data, code), {code: house.branch.desk}, shares=shares)
+    try:
+        for name, work in house.parts():
+            background.begin(name, work)
+        background.begin("trunk", upline.run())
+        background.begin("look", _look(house, upline, clock))
+        background.begin("checkpoints", Checkpoints(clock).run([house]))
+        await serve_until_stopped(
+            _site(house, clients, texts, clock, config.ussd_secret or None),
+            at=listening_locally(site_socket(config.data, code)),
+            on_ready=lambda: tell("ready"),
+            is_behind_fronts=True,
+            life=life,
+        )
+    finally:
+        server.close()
+        await background.end()
+        await house.close()
+        clients.close()
+
+
+async def _look(house: House, upline: Upline, clock: SystemClock) -> None:
+    while True:
+        upline.look(house.look())
+        await clock.sleep(LOOK_EVERY_S)
+
+
+def _site(
+    house: House, clients: Clients, texts: Texts, clock: SystemClock, ussd_secret: str | None
+) -> Site:
+    branches = {house.branch.market.code: house.branch}
+    ussd = Ussd(branches=branches, texts=texts, clock=clock)
+    application = site(
+        branches=branches,
+        clients=clients,
+        clock=clock,
+        ready=lambda: dict.fromkeys(branches, True),
+        metrics=lambda: b"",
+        extra=[ussd_door(ussd, secret=ussd_secret)],
+        is_sandbox=False,
+    )
+    find = finder(application.state.native, ussd, ussd_secret=ussd_secret)
+    return Site(application, door(find))
+
+
+if __name__ == "__main__":
+    man(_serve)
