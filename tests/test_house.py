@@ -146,7 +146,19 @@ def test_no_file_is_too_long_to_be_read():
 
 CONFIGURED = {
     f"umoja/{name}.py"
-    for name in ("cli", "config", "app", "front", "house", "keeper", "opening", "posts", "premises")
+    for name in (
+        "cli",
+        "config",
+        "app",
+        "front",
+        "house",
+        "keeper",
+        "opening",
+        "posts",
+        "premises",
+        "commands/words",
+        "simulator/crash_site",
+    )
 }
 """The command line, the hall, and what the hall is made of when its processes are apart."""
 
