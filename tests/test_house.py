@@ -156,6 +156,7 @@ CONFIGURED = {
         "opening",
         "posts",
         "premises",
+        "ways",
         "commands/words",
         "simulator/crash_site",
     )

@@ -14,6 +14,7 @@ from umoja.clock import Clock
 from umoja.config import Config, read
 from umoja.console.sandbox import Sandbox
 from umoja.console.site import console
+from umoja.faults import Unavailable
 from umoja.house import SHUT, Background, Checkpoints, House, open_house, tell_books
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts
@@ -26,6 +27,7 @@ from umoja.premises import Keys, hold
 from umoja.serving import Site
 from umoja.signals import Signals
 from umoja.switches import kept_switches
+from umoja.ways import address_of, ways_of
 
 LOOK_EVERY_S = 5.0
 
@@ -87,6 +89,8 @@ class Hall:
             markets=[house.branch.market for house in self.houses.values()],
             expected=expected,
             switches=self.switches,
+            ways=ways_of(config, clock=clock, send_text=self._send_text),
+            address=address_of(config),
         )
         self._background = Background()
 
@@ -107,6 +111,7 @@ class Hall:
             for name, work in house.parts():
                 self._background.begin(name, work)
         self._background.begin("watch", self._watch())
+        self._background.begin("pager", self.centre.pager.run())
         self._background.begin("checkpoints", Checkpoints(self.clock).run(self.houses.values()))
 
     async def close(self) -> None:
@@ -126,8 +131,15 @@ class Hall:
     def look(self) -> None:
         """Tell the centre what only the books know, and let its detectors look."""
         for house in self.houses.values():
-            tell_books(self.centre.telemetry, house.look())
+            tell_books(self.centre, house.look())
         self.centre.watch.look()
+        self.centre.remedies.act_by_itself()
+
+    async def _send_text(self, market: str, message: str, phone: str, text: str) -> None:
+        house = self.houses.get(market)
+        if house is None:
+            raise Unavailable(f"{market} is not open")
+        await house.route.send(message_id=message, to=phone, text=text)
 
     # The site
 

@@ -23,6 +23,7 @@ from umoja.storage.database import DatabaseDamaged
 from umoja.storage.migrate import PlanBroken
 from umoja.switches import kept_switches
 from umoja.trunk import Exchange
+from umoja.ways import address_of, ways_of
 
 LOOK_EVERY_S = 5.0
 
@@ -33,6 +34,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
     config = duty.config()
     clock = SystemClock()
     markets = load_markets(config)
+    exchanges: list[Exchange] = []
     try:
         switches = kept_switches(config.data / "switches.json")
         clients = Clients(open_sql(config, "clients"), clock=clock)
@@ -41,6 +43,13 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             clock=clock,
             markets=list(markets.values()),
             switches=switches,
+            ways=ways_of(
+                config,
+                clock=clock,
+                # the exchange is made a few lines further down, with this centre's hearing
+                send_text=lambda *words: exchanges[0].send_text(*words),  # noqa: PLW0108
+            ),
+            address=address_of(config),
         )
     except (Fault, DatabaseDamaged, PlanBroken) as cause:
         log.exception("centre.shut")
@@ -48,8 +57,9 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
     exchange = Exchange(
         switches=switches,
         hear=centre.telemetry.hear,
-        look=lambda books: tell_books(centre.telemetry, books),
+        look=lambda books: tell_books(centre, books),
     )
+    exchanges.append(exchange)
     application = site(
         branches={},
         clients=clients,
@@ -78,6 +88,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
 
     background = Background()
     background.begin("watch", _watch(centre, clock))
+    background.begin("pager", centre.pager.run())
     server = await exchange.listen(trunk_socket(config.data))
     try:
         await serve_until_stopped(
@@ -97,6 +108,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
 async def _watch(centre: Centre, clock: Clock) -> None:
     while True:
         centre.watch.look()
+        centre.remedies.act_by_itself()
         await clock.sleep(LOOK_EVERY_S)
 
 

@@ -38,6 +38,7 @@ class Field:
     default: str | int | bool | tuple[str, ...]
     about: str
     is_secret: bool = False
+    is_optional: bool = False  # a secret that production can do without
 
 
 FIELDS = (
@@ -64,6 +65,22 @@ FIELDS = (
         default="",
         about="the key of the marks that count customers without naming them",
         is_secret=True,
+    ),
+    Field(
+        name="public_url",
+        default="",
+        about="where people reach this console, for links in pages; empty: host and port",
+    ),
+    Field(name="mail_host", default="", about="the mail server for pages; empty: none by mail"),
+    Field(name="mail_port", default=587, about="the mail server's port"),
+    Field(name="mail_from", default="", about="the sender of pages by mail"),
+    Field(name="mail_user", default="", about="whom to sign in as at the mail server"),
+    Field(
+        name="mail_password",
+        default="",
+        about="the password at the mail server",
+        is_secret=True,
+        is_optional=True,
     ),
     Field(
         name="ussd_secret",
@@ -96,6 +113,12 @@ class Config:
     pin_key: str = field(repr=False)
     mark_key: str = field(repr=False)
     ussd_secret: str = field(repr=False)
+    public_url: str
+    mail_host: str
+    mail_port: int
+    mail_from: str
+    mail_user: str
+    mail_password: str = field(repr=False)
     is_production: bool
     origins: Mapping[str, str]
 
@@ -168,7 +191,7 @@ def example() -> str:
     lines = ["# Umoja in production: umoja serve --config umoja.toml"]
     for each in FIELDS:
         lines += ["", f"# {each.about}"]
-        if each.is_secret:
+        if each.is_secret and not each.is_optional:
             lines.append(f'{each.name} = "{secrets.token_hex(32)}"')
         elif isinstance(each.default, tuple):
             lines.append(f'{each.name} = []  # for example ["KE", "TZ"]')
@@ -228,7 +251,7 @@ def _unsafe(values: Mapping[str, Value]) -> list[str]:
     faults = []
     for each in FIELDS:
         value = str(values[each.name].value)
-        if not each.is_secret:
+        if not each.is_secret or each.is_optional:  # how strong that is, others decide
             continue
         if not value:
             faults.append(f"{each.name} is not set: umoja config --example writes a file with one")

@@ -15,13 +15,14 @@ from umoja.channels.pace import Pace
 from umoja.clock import Clock
 from umoja.config import Config
 from umoja.faults import Fault
-from umoja.ledger.journal import JournalDamaged
+from umoja.ledger.chain import JournalDamaged
 from umoja.ledger.ledger import Ledger
 from umoja.mail import Mail, open_mail
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts
 from umoja.opening import open_ledger, open_sql
-from umoja.ops.telemetry import Telemetry
+from umoja.ops.centre import Centre
+from umoja.ops.incidents import Hanging
 from umoja.parties.store import PartyStore, PinKeyWrong
 from umoja.partners.airtime import SimulatedAirtime
 from umoja.partners.banks import SimulatedBank
@@ -86,6 +87,7 @@ class House:
                 for total in totals
             },
             head=self.branch.desk.head,
+            hung=self.recovery.hung(),
         )
 
     async def close(self) -> None:
@@ -163,9 +165,13 @@ def open_house(
     )
 
 
-def tell_books(telemetry: Telemetry, books: BooksSeen) -> None:
+def tell_books(centre: Centre, books: BooksSeen) -> None:
     """Tell the centre what a market's books say now."""
-    telemetry.gauge(
+    centre.incidents.unknown(
+        books.market,
+        [Hanging(order=each.order, product=each.product, since=each.since) for each in books.hung],
+    )
+    centre.telemetry.gauge(
         books.market,
         pending=books.pending,
         oldest_ms=books.oldest_ms,

@@ -3,7 +3,10 @@
 It needs no centre: its signals wait there a while, and the last switches that it was told hold.
 """
 
+import asyncio
+import os
 import secrets
+import signal
 from asyncio import StreamReader
 
 import structlog
@@ -12,6 +15,7 @@ from umoja.channels.hot import door, finder
 from umoja.channels.http import site
 from umoja.channels.ussd import Ussd, ussd_door
 from umoja.clock import SystemClock
+from umoja.faults import Fault
 from umoja.house import SHUT, Background, Checkpoints, House, open_house
 from umoja.markets.texts import Texts
 from umoja.opening import open_sql
@@ -33,6 +37,8 @@ from umoja.switches import kept_switches
 from umoja.trunk import Upline
 
 LOOK_EVERY_S = 5.0
+SURE_EVERY_S = 0.2
+TEXTS_MAX = 100  # of the centre, that wait for the route
 FRONT_LEAST = 1_000  # requests in flight that any front may have
 
 log = structlog.get_logger()
@@ -63,15 +69,18 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
     except SHUT as cause:
         log.exception("market.shut", market=code)
         raise Shut(str(cause)) from cause
+    texts_out: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(maxsize=TEXTS_MAX)
     upline = Upline(
         trunk_socket(config.data),
         market=code,
         run=secrets.token_hex(8),
         clock=clock,
         switches=switches,
+        say=lambda *words: _put(texts_out, words),
     )
     signals.listen(upline.hear)
     background = Background()
+    background.begin("texts", _carry(house, texts_out))
     shares = Shares(front_max=max(FRONT_LEAST, QUEUE_MAX // duty.share_of))
     server = await listen(desk_socket(config.data, code), {code: house.branch.desk}, shares=shares)
     try:
@@ -80,6 +89,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         background.begin("trunk", upline.run())
         background.begin("look", _look(house, upline, clock))
         background.begin("checkpoints", Checkpoints(clock).run([house]))
+        background.begin("sureness", _end_when_unsure(house, clock))
         await serve_until_stopped(
             _site(house, clients, texts, clock, config.ussd_secret or None),
             at=listening_locally(site_socket(config.data, code)),
@@ -92,6 +102,32 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         await background.end()
         await house.close()
         clients.close()
+
+
+async def _end_when_unsure(house: House, clock: SystemClock) -> None:
+    """End this process once a commit's outcome is unknown: the next one reads what became of it."""
+    while not house.ledger.is_unsure:
+        await clock.sleep(SURE_EVERY_S)
+    log.error("market.unsure", market=house.branch.market.code)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _put(waiting: asyncio.Queue[tuple[str, str, str]], words: tuple[str, str, str]) -> None:
+    """Take a text of the centre's; one too many is dropped and told: the pager tries again."""
+    try:
+        waiting.put_nowait(words)
+    except asyncio.QueueFull:
+        log.warning("market.text.dropped", message=words[0])
+
+
+async def _carry(house: House, waiting: asyncio.Queue[tuple[str, str, str]]) -> None:
+    """Hand the centre's texts to the route, one after the other, until cancelled."""
+    while True:
+        message, phone, text = await waiting.get()
+        try:
+            await house.route.send(message_id=message, to=phone, text=text)
+        except Fault as cause:
+            log.warning("market.text.refused", message=message, cause=str(cause))
 
 
 async def _look(house: House, upline: Upline, clock: SystemClock) -> None:

@@ -21,7 +21,8 @@ class OrderSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody.
 
     `was_pending` says that the attempt was told before, as PENDING. `latency_ms` is from the ask to
-    the answer; 0 where it was not measured.
+    the answer; 0 where it was not measured. `partner` is who outside had a part in it (a bank, a
+    seller of airtime), `cell` the pool of customers it belongs to; both empty where there is none.
     """
 
     at: datetime
@@ -36,6 +37,9 @@ class OrderSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     payer_mark: int
     is_final: bool = True
     was_pending: bool = False
+    partner: str = ""
+    cell: str = ""
+    fee_minor: int = 0
 
 
 class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
@@ -64,6 +68,14 @@ class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     order_mark: int = 0
 
 
+class Hung(Struct, frozen=True, array_like=True):
+    """A payment whose outcome is unknown, or that has waited long for one. `since` in microseconds."""
+
+    order: str
+    product: str
+    since: int
+
+
 class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
     """What only the books of a market know now, told every few seconds: also its sign of life.
 
@@ -77,6 +89,7 @@ class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
     issued: dict[str, int]
     trust: dict[str, int]
     head: int
+    hung: list[Hung] = []
 
 
 Signal = OrderSeen | MessageSeen

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from umoja.clock import Clock
+from umoja.faults import Unavailable
 from umoja.frames import FrameFaulty, Frames, listen_at
 from umoja.signals import BooksSeen, Signal
 from umoja.switches import Switches
@@ -62,9 +63,21 @@ class Decided(msgspec.Struct, frozen=True, tag=True):
     stops: list[Stop]
 
 
+class Text(msgspec.Struct, frozen=True, tag=True):
+    """A text message that the centre sends through the market's own route, to one of staff."""
+
+    message: str
+    phone: str
+    text: str
+
+
+Say = Callable[[str, str, str], None]
+"""Hands a text message's id, phone and words to a route. Must not wait."""
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _upward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Hello | Batch | BooksSeen).decode
-_downward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Taken | Decided).decode
+_downward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Taken | Decided | Text).decode
 
 
 # A market's end
@@ -81,9 +94,14 @@ class Upline:
         run: str,
         clock: Clock,
         switches: Switches,
+        say: Say | None = None,
         kept_max: int = KEPT_MAX,
     ) -> None:
-        """Take where the centre hears, the market, a name of this run, and what obeys the centre."""
+        """Take where the centre hears, the market, a name of this run, and what obeys the centre.
+
+        `say` sends the centre's own texts; without it they are dropped.
+        """
+        self._say = say
         self._path = path
         self._hello = Hello(market, run)
         self._clock = clock
@@ -157,6 +175,9 @@ class Upline:
             raise FrameFaulty(f"the centre says what is not understood: {cause}") from cause
         if isinstance(told, Taken):
             self._untaken.pop(told.number, None)
+        elif isinstance(told, Text):
+            if self._say is not None:
+                self._say(told.message, told.phone, told.text)
         else:
             stops = {(each.market, each.product): each.reason for each in told.stops}
             self._switches.take(stops)
@@ -215,6 +236,13 @@ class Exchange:
 
     def look(self, books: BooksSeen) -> None:
         self._look(books)
+
+    async def send_text(self, market: str, message: str, phone: str, text: str) -> None:
+        """Have a market send a text by its own route. Raise Unavailable where it is not heard."""
+        side = next((each for each in self._sides if each.market == market), None)
+        if side is None:
+            raise Unavailable(f"{market} is not connected to the centre")
+        side.send(_encode(Text(message, phone, text)))
 
     def _tell_all(self) -> None:
         for side in self._sides:

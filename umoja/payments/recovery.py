@@ -18,11 +18,14 @@ from umoja.payments.desk import Desk
 from umoja.payments.lifecycle import WAITING
 from umoja.payments.order import Decline, Lapse, Order, Settle, State
 from umoja.payments.ports import AirtimePartner, TopUp
+from umoja.signals import Hung
 
 ROUND_S = 1
 AT_ONCE = 32  # orders with a partner at the same time: a slow one holds up no more than these
 TRIES_UNAVAILABLE = 5  # then the money goes back
 BACK_OFF_S = (1, 2, 5, 15, 60)
+HUNG_AFTER_S = 60
+HUNG_MAX = 200
 
 log = structlog.get_logger()
 
@@ -68,6 +71,17 @@ class Recovery:
             return 0, 0
         oldest_us = to_micros(self._clock.now()) - min(held)
         return len(held), max(0, oldest_us // 1000)
+
+    def hung(self, limit: int = HUNG_MAX) -> list[Hung]:
+        """Return the orders whose outcome nobody knows, and those that wait long, oldest first."""
+        late = to_micros(self._clock.now()) - HUNG_AFTER_S * 1_000_000
+        held = [
+            order
+            for order in self._desk.waiting()
+            if order.state is State.HELD and (order.id in self._found or order.booked_at < late)
+        ]
+        held.sort(key=lambda order: order.booked_at)
+        return [Hung(order.id, order.product, order.booked_at) for order in held[:limit]]
 
     def _start(self, order: Order) -> None:
         is_due = self._clock.ticks_s() >= self._not_before_s.get(order.id, 0)
