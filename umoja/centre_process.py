@@ -81,7 +81,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
 
     def ready() -> None:
         # Made only now that it can be told: a start that was cut off takes no password with it.
-        password = centre.staff.first_administrator()
+        password = centre.first_administrator()
         if password:
             sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
         tell("ready")

@@ -18,6 +18,7 @@ from aiosmtpd.controller import Controller
 from umoja.clock import ManualClock
 from umoja.faults import Unavailable
 from umoja.markets import packs
+from umoja.ops.centre import open_centre
 from umoja.ops.duty import Contact, Duty, drafted
 from umoja.ops.finding import Counts, Finding
 from umoja.ops.impact import Harm
@@ -434,3 +435,19 @@ def test_no_page_after_the_stage_says_it_is_over(stage: Stage4, clock: ManualClo
     name = stage.found()
     stage.incidents.advance(name, Stage.RESOLVED, actor="amina")
     assert stage.step() == 0
+
+
+def test_the_first_of_staff_is_on_call_for_everything_until_there_are_rosters(
+    tmp_path: Path, clock: ManualClock
+):
+    centre = open_centre(tmp_path / "c.db", clock=clock, markets=[packs.load("KE")])
+    assert centre.first_administrator()
+    assert centre.first_administrator() is None
+    assert [(each.name, who) for each, who, _ in centre.duty.on_call_now()] == [
+        ("centre", "administrator")
+    ]
+    finding = Finding(title="Odd", evidence="1 of 9", began_s=int(NOON.timestamp()))
+    centre.incidents.found("KE", "failures", finding, counts=Counts.PAYMENTS, harm=Harm())
+    asyncio.run(centre.pager.step())
+    assert [page.state for page in centre.pager.waiting_for("administrator")] == ["sent"]
+    centre.close()

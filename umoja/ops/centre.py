@@ -16,7 +16,7 @@ from umoja.ops.duty import Duty
 from umoja.ops.incidents import Incidents
 from umoja.ops.paging import Console, Pager, Way
 from umoja.ops.remedies import Remedies
-from umoja.ops.staff import Staff
+from umoja.ops.staff import FIRST, Staff
 from umoja.ops.telemetry import CHANNELS, PRODUCTS, Expected, Telemetry
 from umoja.ops.watch import Watch
 from umoja.storage.database import Database, DatabaseDamaged
@@ -45,6 +45,16 @@ class Centre:
     _days: Days = field(repr=False)
     _database: Sql = field(repr=False)
     _closed: Event = field(repr=False, default_factory=Event)
+
+    def first_administrator(self) -> str | None:
+        """Make the first administrator where there is no staff, and put her on call for everything.
+
+        Return her password, told once, or None where there is staff already.
+        """
+        password = self.staff.first_administrator()
+        if password is not None:
+            self.duty.begin_with(FIRST)
+        return password
 
     def close(self) -> None:
         """Write what is not written yet, and close the file. Closing twice is harmless."""

@@ -15,10 +15,12 @@ from umoja.clock import Clock, to_micros
 from umoja.ops.incident import Incident
 from umoja.ops.oncall import (
     Chain,
+    Layer,
     Override,
     Roster,
     RosterRefused,
     Shift,
+    Step,
     checked,
     checked_chain,
     on_call,
@@ -128,6 +130,21 @@ class Duty:
             name=name,
             body=msgspec.json.encode(body).decode(),
         )
+
+    def begin_with(self, person: str) -> None:
+        """Put one person on call for everything, where there is no roster yet: nobody is forgotten."""
+        if self.rosters() or self.chains():
+            return
+        layer = Layer(
+            name="first",
+            zone="UTC",
+            people=(person,),
+            first_day=self._clock.now().date().isoformat(),
+            hands_over_at="00:00",
+        )
+        self.put_roster(Roster(name="centre", markets=("*",), layers=(layer,)))
+        step = Step(roster="centre")
+        self.put_chain(Chain(name="everything", markets=("*",), steps=(step,), least_severity=4))
 
     # Standing in
 

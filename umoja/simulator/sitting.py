@@ -162,7 +162,7 @@ async def _serve(config: Settings, markets: dict[str, Market], *, take_over: boo
 
         def ready() -> None:
             # Made only now that it can be told: a start that was cut off takes no password with it.
-            password = hall.centre.staff.first_administrator()
+            password = hall.centre.first_administrator()
             sys.stderr.write(f"umoja serves {', '.join(hall.branches)} at {address_of(config)}\n")
             if password:
                 sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
@@ -339,7 +339,7 @@ class _Teller:
         """Say where to look and with what to sign in."""
         self.step("")
         # Made only now that it can be told: a start that was cut off takes no password with it.
-        password = hall.centre.staff.first_administrator()
+        password = hall.centre.first_administrator()
         address = address_of(hall.config)
         lines = [
             "",
