@@ -306,7 +306,7 @@ async def test_a_note_that_will_not_do_is_given_back_with_the_reason(desk: Desk,
     answer = await desk.post("/incidents/INC-000001/notes", note=note)
     assert answer.status_code == 422
     assert 'role="alert"' in answer.text
-    assert "That was not kept: a note" in answer.text
+    assert "That was not done: a note" in answer.text
     assert note in answer.text
     assert "note_written" not in [act[1] for act in desk.acts()]
 

@@ -90,6 +90,9 @@ class Pages:
         )
         self._templates.filters.update(moment=moment, clock_time=clock_time, words=words)
 
+    def now(self) -> datetime:
+        return self._clock.now()
+
     # Who
 
     def visitor(self, request: Asked) -> Visitor:

@@ -31,6 +31,9 @@ FIRST = "administrator"
 RIGHTS: dict[str, frozenset[str]] = {
     "see": frozenset({"viewer", "engineer", "administrator"}),
     "note_incident": frozenset({"engineer", "administrator"}),
+    "work_incident": frozenset({"engineer", "administrator"}),
+    "manage_duty": frozenset({"administrator"}),
+    "allow_remedies": frozenset({"administrator"}),
     "sandbox": frozenset({"engineer", "administrator"}),
     "see_audit": frozenset({"administrator"}),
     "manage_staff": frozenset({"administrator"}),
