@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,7 +16,9 @@ from umoja.channels.pace import Pace
 from umoja.clock import Clock
 from umoja.config import Config
 from umoja.faults import Fault
+from umoja.ledger.auditor import Auditor
 from umoja.ledger.chain import JournalDamaged
+from umoja.ledger.journal import Journal
 from umoja.ledger.ledger import Ledger
 from umoja.mail import Mail, open_mail
 from umoja.markets.market import Market
@@ -57,6 +60,7 @@ class House:
     recovery: Recovery
     airtime: SimulatedAirtime
     bank: SimulatedBank
+    auditor: Auditor | None = None
 
     @property
     def route(self) -> SimulatedRoute:
@@ -68,6 +72,8 @@ class House:
         """Return what works in the background, each with its name; to be run inside a loop."""
         code = self.branch.market.code
         found = [(f"recovery-{code}", self.recovery.run())]
+        if self.auditor is not None:
+            found.append((f"auditor-{code}", self.auditor.run()))
         if self.mail is not None:
             found.append((f"receipts-{code}", self.mail.receipts.run()))
         return found
@@ -88,6 +94,7 @@ class House:
             },
             head=self.branch.desk.head,
             hung=self.recovery.hung(),
+            breaches=int(self.auditor is not None and bool(self.auditor.breach)),
         )
 
     async def close(self) -> None:
@@ -152,6 +159,7 @@ def open_house(
             texts=texts,
             signals=signals,
             pace=Pace(),
+            is_out=partial(switches.is_route_out, market.code),
         )
     airtime = SimulatedAirtime(name="simulated", clock=clock, seed=market.code)
     return House(
@@ -162,6 +170,11 @@ def open_house(
         recovery=Recovery(desk=desk, airtime=airtime, clock=clock),
         airtime=airtime,
         bank=SimulatedBank(),
+        auditor=(
+            Auditor(ledger, market=market.code, clock=clock)
+            if isinstance(ledger, Journal)
+            else None
+        ),
     )
 
 
@@ -180,6 +193,7 @@ def tell_books(centre: Centre, books: BooksSeen) -> None:
         trust=books.trust,
         head=books.head,
     )
+    centre.telemetry.board.gauge(books.market, "breaches", "auditor", books.breaches)
 
 
 class Checkpoints:

@@ -3,6 +3,7 @@
 It is opened where the books are, or in a process of its own that reads the journal's tail.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from umoja.channels.pace import Pace
@@ -35,6 +36,18 @@ class Mail:
         self.database.close()
 
 
+def route_for_staff(market: Market, clock: Clock, is_out: Callable[[str], bool]) -> SimulatedRoute:
+    """Return a route for the centre's own texts, where the receipts are carried elsewhere."""
+    return SimulatedRoute(
+        name="simulated",
+        clock=clock,
+        seed=f"{market.code}.staff",
+        on_receipt=lambda _, __: None,
+        market=market.code,
+        is_out=is_out,
+    )
+
+
 def open_mail(
     market: Market,
     *,
@@ -46,8 +59,12 @@ def open_mail(
     texts: Texts,
     signals: Signals,
     pace: Pace,
+    is_out: Callable[[str], bool],
 ) -> Mail:
-    """Open a market's messages and join them to the route. Raise what opening SQL raises."""
+    """Open a market's messages and join them to the route. Raise what opening SQL raises.
+
+    `is_out` says of a route whether it was taken out of use.
+    """
     database = open_sql(where, "messages", market=market.code)
     try:
         migrate(database, "messages", clock)
@@ -64,6 +81,7 @@ def open_mail(
         on_receipt=lambda message, is_done: made[0].on_receipt(message, is_done),  # noqa: PLW0108
         on_delivered=lambda messages: made[0].on_delivered(messages),  # noqa: PLW0108
         market=market.code,
+        is_out=is_out,
     )
     writer = Writer(market=market, directory=directory, purses=purses, texts=texts, clock=clock)
     made.append(

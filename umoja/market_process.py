@@ -8,20 +8,24 @@ import os
 import secrets
 import signal
 from asyncio import StreamReader
+from functools import partial
 
 import structlog
 
+from umoja.carrier import Carriage
 from umoja.channels.hot import door, finder
 from umoja.channels.http import site
 from umoja.channels.ussd import Ussd, ussd_door
 from umoja.clock import SystemClock
 from umoja.faults import Fault
 from umoja.house import SHUT, Background, Checkpoints, House, open_house
+from umoja.mail import route_for_staff
 from umoja.markets.texts import Texts
 from umoja.opening import open_sql
 from umoja.parties.clients import Clients
 from umoja.payments.desk import QUEUE_MAX
 from umoja.payments.link import Shares, listen
+from umoja.payments.ports import SmsRoute
 from umoja.posts import Duty, Shut, man, tell
 from umoja.premises import (
     Keys,
@@ -65,10 +69,12 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             switches=switches,
             texts=texts,
             take_over=duty.is_again,
+            has_mail=False,
         )
     except SHUT as cause:
         log.exception("market.shut", market=code)
         raise Shut(str(cause)) from cause
+    route = route_for_staff(market, clock, partial(switches.is_route_out, code))
     texts_out: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(maxsize=TEXTS_MAX)
     upline = Upline(
         trunk_socket(config.data),
@@ -80,12 +86,19 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
     )
     signals.listen(upline.hear)
     background = Background()
-    background.begin("texts", _carry(house, texts_out))
+    carriage = Carriage(
+        duty=duty,
+        directory=house.store,
+        wallets=house.branch.wallets,
+        signals=signals,
+    )
+    background.begin("texts", _carry(route, texts_out))
     shares = Shares(front_max=max(FRONT_LEAST, QUEUE_MAX // duty.share_of))
     server = await listen(desk_socket(config.data, code), {code: house.branch.desk}, shares=shares)
     try:
         for name, work in house.parts():
             background.begin(name, work)
+        background.begin("receipts", carriage.run())
         background.begin("trunk", upline.run())
         background.begin("look", _look(house, upline, clock))
         background.begin("checkpoints", Checkpoints(clock).run([house]))
@@ -101,6 +114,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         server.close()
         await background.end()
         await house.close()
+        await route.close()
         clients.close()
 
 
@@ -120,12 +134,12 @@ def _put(waiting: asyncio.Queue[tuple[str, str, str]], words: tuple[str, str, st
         log.warning("market.text.dropped", message=words[0])
 
 
-async def _carry(house: House, waiting: asyncio.Queue[tuple[str, str, str]]) -> None:
+async def _carry(route: SmsRoute, waiting: asyncio.Queue[tuple[str, str, str]]) -> None:
     """Hand the centre's texts to the route, one after the other, until cancelled."""
     while True:
         message, phone, text = await waiting.get()
         try:
-            await house.route.send(message_id=message, to=phone, text=text)
+            await route.send(message_id=message, to=phone, text=text)
         except Fault as cause:
             log.warning("market.text.refused", message=message, cause=str(cause))
 

@@ -36,6 +36,10 @@ class Switches:
         """Return why the product is stopped in the market, or None when it is open."""
         return self.stopped.get((market, product)) or self.stopped.get((market, "*"))
 
+    def is_route_out(self, market: str, route: str) -> bool:
+        """Tell whether an SMS route was taken out of use in a market: its texts go by another."""
+        return (market, f"route:{route}") in self.stopped
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each change, in the thread that made it."""
         self._listeners.append(listener)

@@ -90,15 +90,16 @@ def test_a_remedy_acts_only_on_what_the_incident_is_about(ward: Ward):
 @pytest.mark.parametrize(
     ("cause", "detector", "product", "names"),
     [
-        (BANK, "failures", "", ["open_circuit", "stop_market"]),
-        (None, "failures", "airtime", ["stop_product", "stop_market"]),
-        (None, "failures", "", ["stop_market"]),
-        (Cause(kind="route", name="a"), "sms_receipts", "", ["switch_route", "stop_market"]),
+        (BANK, "failures", "", ["open_circuit"]),
+        (None, "failures", "airtime", ["stop_product"]),
+        (None, "failures", "", []),
+        (None, "invariants", "", ["stop_market"]),
+        (Cause(kind="route", name="a"), "sms_receipts", "", ["switch_route"]),
         (
             Cause(kind="release", name="t7"),
             "tariff_shift",
             "deposit",
-            ["roll_back_tariff", "stop_product", "stop_market"],
+            ["roll_back_tariff", "stop_product"],
         ),
     ],
 )

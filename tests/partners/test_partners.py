@@ -12,7 +12,7 @@ from umoja.partners import sms_routes
 from umoja.partners.airtime import SimulatedAirtime
 from umoja.partners.banks import SimulatedBank
 from umoja.partners.sms_routes import SimulatedRoute
-from umoja.payments.ports import TopUp
+from umoja.payments.ports import Parcel, TopUp
 
 
 @pytest.fixture
@@ -208,3 +208,23 @@ def test_the_statement_shows_what_was_booked_less_what_is_made_to_miss(permille,
     bank.short_permille = permille
 
     assert bank.statement_balance("KES", booked) == shown
+
+
+async def test_a_route_taken_out_of_use_gives_its_texts_to_the_other(clock: ManualClock):
+    out: set[str] = set()
+    told: list[str] = []
+    route = SimulatedRoute(
+        name="simulated", clock=clock, seed="a", market="KE",
+        on_receipt=lambda message, _: told.append(message), is_out=out.__contains__,
+    )  # fmt: skip
+    route.is_dead = True
+    with pytest.raises(Unavailable, match="simulated does not answer"):
+        await route.send(message_id="1", to="+254700000001", text="hello")
+    out.add("simulated")
+    assert route.name == "simulated-2"
+    await route.send(message_id="1", to="+254700000001", text="hello")
+    assert await route.send_many([Parcel("2", "+254700000001", "again")]) == [None]
+    out.clear()
+    with pytest.raises(Unavailable):
+        await route.send(message_id="3", to="+254700000001", text="no")
+    await route.close()

@@ -110,9 +110,11 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 def target_of(remedy: Remedy, incident: Incident) -> str:
     """Return what a remedy would act on in this incident, or '' where its cause does not say."""
-    if remedy.name == "stop_market":
-        return "*"
     cause = incident.sheet.cause
+    if remedy.name == "stop_market":
+        of_runbook = {step.remedy for step in runbook_of(incident.detector).steps}
+        is_of_all = cause is not None and cause.kind in remedy.of
+        return "*" if is_of_all or remedy.name in of_runbook else ""
     if cause is not None and cause.kind in remedy.of:
         return cause.name
     return incident.product if remedy.name == "stop_product" else ""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -45,9 +45,15 @@ class SimulatedRoute:
         on_receipt: ReceiptListener,
         market: str,
         on_delivered: DeliveryListener | None = None,
+        is_out: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """Take who hears of deliveries: one by one, or many at once where `on_delivered` is given."""
-        self.name = name
+        """Take who hears of deliveries: one by one, or many at once where `on_delivered` is given.
+
+        There are two ways to the phones, `name` and `name-2`. The first is used unless `is_out` says
+        that it was taken out of use; the faults below are the first one's.
+        """
+        self._names = (name, f"{name}-2")
+        self._is_out = is_out
         self.market = market
         self.is_dead = False  # takes nothing; what it had taken still arrives
         self.slow_s = 0.0  # seconds more until a text is taken, and again until it arrives
@@ -64,15 +70,18 @@ class SimulatedRoute:
         self._step = 0  # the last one that was delivered
         self._carrier: asyncio.Task[None] | None = None
 
+    @property
+    def name(self) -> str:
+        """Return the way that is in use now."""
+        return self._names[self._is_out(self._names[0])]
+
     async def send(self, *, message_id: str, to: str, text: str) -> None:
         """Take one message. Raise Unavailable or Busy: not taken.
 
         The same id is taken and delivered once; where it was delivered, that is told again.
         """
         self._require_alive()
-        if self.slow_s:
-            await self._clock.sleep(self.slow_s)
-            self._require_alive()
+        await self._wait()
         trouble = self._take(Parcel(message_id, to, text))
         if trouble is not None:
             raise trouble
@@ -80,9 +89,7 @@ class SimulatedRoute:
     async def send_many(self, parcels: Sequence[Parcel]) -> list[Fault | None]:
         """Take messages as `send` does, all after one wait; return what `send` would have raised."""
         self._require_alive()
-        if self.slow_s:
-            await self._clock.sleep(self.slow_s)
-            self._require_alive()
+        await self._wait()
         return [self._take(parcel) for parcel in parcels]
 
     def _take(self, parcel: Parcel) -> Fault | None:
@@ -98,9 +105,11 @@ class SimulatedRoute:
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
         draw = self._random.random
-        if self.loses_permille and draw() * 1000 < self.loses_permille:
+        is_first = self.name == self._names[0]
+        if is_first and self.loses_permille and draw() * 1000 < self.loses_permille:
             return None
-        delay_s = (DELAY_MS[0] + draw() * (DELAY_MS[1] - DELAY_MS[0])) / 1000 + self.slow_s
+        delay_s = (DELAY_MS[0] + draw() * (DELAY_MS[1] - DELAY_MS[0])) / 1000
+        delay_s += self.slow_s * is_first
         step = int((self._clock.ticks_s() + delay_s) / STEP_S) + 1
         self._due.setdefault(step, []).append(parcel)
         self._in_transit += 1
@@ -119,8 +128,13 @@ class SimulatedRoute:
             self._carrier.cancel()
             await asyncio.gather(self._carrier, return_exceptions=True)
 
+    async def _wait(self) -> None:
+        if self.slow_s and self.name == self._names[0]:
+            await self._clock.sleep(self.slow_s)
+            self._require_alive()
+
     def _require_alive(self) -> None:
-        if self.is_dead:
+        if self.is_dead and self.name == self._names[0]:
             raise Unavailable(f"{self.name} does not answer")
 
     async def _carry(self) -> None:

@@ -16,7 +16,10 @@ DeliveryListener = Callable[[Sequence[str]], None]
 class SmsRoute(Protocol):
     """Carries text messages to phones. Delivery is told later, by the listener given at making."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return what operations call the way that texts go now."""
+        ...
 
     async def send(self, *, message_id: str, to: str, text: str) -> None:
         """Hand one message over. Repeating the same id is harmless.
