@@ -134,6 +134,7 @@ class Hall:
             tell_books(self.centre, house.look())
         self.centre.watch.look()
         self.centre.remedies.act_by_itself()
+        self.centre.objectives.keep()
 
     async def _send_text(self, market: str, message: str, phone: str, text: str) -> None:
         house = self.houses.get(market)

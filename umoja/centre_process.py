@@ -109,6 +109,7 @@ async def _watch(centre: Centre, clock: Clock) -> None:
     while True:
         centre.watch.look()
         centre.remedies.act_by_itself()
+        centre.objectives.keep()
         await clock.sleep(LOOK_EVERY_S)
 
 

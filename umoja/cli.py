@@ -9,7 +9,7 @@ import sys
 
 from cyclopts import CycloptsError
 
-from umoja.commands import clients, data, packs, rehearsal, running
+from umoja.commands import archive, clients, data, packs, rehearsal, running
 from umoja.commands.words import (
     INTERRUPTED,
     OK,
@@ -24,7 +24,7 @@ from umoja.commands.words import (
 
 __all__ = ["OK", "REFUSED", "UNAVAILABLE", "USAGE", "WRONG", "main", "run"]
 
-ROOMS = (clients, data, packs, rehearsal, running)
+ROOMS = (archive, clients, data, packs, rehearsal, running)
 """Where the commands are: importing them makes them known."""
 
 
@@ -81,7 +81,7 @@ def _expected(cause: Exception) -> tuple[int, list[str]] | None:
         if isinstance(cause, NotForProduction):
             return REFUSED, cause.faults
     if "umoja.opening" in sys.modules:
-        from umoja.ledger.journal import JournalDamaged
+        from umoja.ledger.chain import JournalDamaged
         from umoja.opening import NotMigrated, WrongKind
         from umoja.storage.migrate import PlanBroken
         from umoja.storage.port import DatabaseDamaged, ServerUnfit

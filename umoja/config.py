@@ -8,6 +8,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ FIELDS = (
     Field(name="packs", default="", about="a folder of market packs that replace the shipped ones"),
     Field(name="host", default="127.0.0.1", about="the address to listen at"),
     Field(name="port", default=8470, about="the port to listen at"),
+    Field(
+        name="trusted_proxies",
+        default="",
+        about="addresses or networks of proxies before Umoja whose X-Forwarded-For is believed,"
+        " with commas; empty: nobody's",
+    ),
     Field(name="fronts", default=0, about="how many front processes; 0: all in one process"),
     Field(name="log_level", default="info", about="debug, info, warning or error"),
     Field(
@@ -108,6 +115,7 @@ class Config:
     packs: Path | None
     host: str
     port: int
+    trusted_proxies: str
     fronts: int
     log_level: str
     pin_key: str = field(repr=False)
@@ -237,6 +245,9 @@ def _put(values: dict[str, Value], name: str, given: Any, origin: str, faults: l
         # The text itself is not repeated: it may hold a password.
         faults.append(f"{origin}: database is a URL that begins with postgresql://")
         return
+    if name == "trusted_proxies" and not _are_networks(str(value)):
+        faults.append(f"{origin}: trusted_proxies is a list of addresses or networks, with commas")
+        return
     if name == "fronts" and not 0 <= int(str(value)) <= FRONTS_MAX:
         faults.append(f"{origin}: fronts is a whole number from 0 to {FRONTS_MAX}")
         return
@@ -244,6 +255,15 @@ def _put(values: dict[str, Value], name: str, given: Any, origin: str, faults: l
         faults.append(f"{origin}: log_level is debug, info, warning or error")
         return
     values[name] = Value(value=value, origin=origin)
+
+
+def _are_networks(text: str) -> bool:
+    try:
+        for each in filter(None, text.split(",")):
+            ip_network(each.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def _unsafe(values: Mapping[str, Value]) -> list[str]:

@@ -6,6 +6,8 @@ the same command is given again. At the end both sides are read again, row by ro
 """
 
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,7 +18,8 @@ import msgspec
 
 from umoja.clock import Clock, to_micros
 from umoja.faults import Unavailable
-from umoja.ledger.books import audit
+from umoja.ledger.books import Books, audit
+from umoja.ledger.chain import JournalDamaged
 from umoja.ledger.entries import Row as Line
 from umoja.ledger.journal import Fenced
 from umoja.ledger.lease import Held, Writer, ends_at, fresh_token, require_free, this_process
@@ -25,6 +28,7 @@ from umoja.opening import (
     SHARED_PLANS,
     Place,
     WrongKind,
+    archive_of,
     hold_journal,
     journal_rows,
     kept_markets,
@@ -78,11 +82,14 @@ class BooksProof:
     totals: tuple[Mapping[str, Mapping[str, int]], Mapping[str, Mapping[str, int]]]
     fold: tuple[str, str]
     breaches: tuple[str, ...]
+    damage: str = ""
+    """Why one of them could not be read to its end."""
 
     @property
     def is_equal(self) -> bool:
         return (
-            self.lines[0] == self.lines[1]
+            not self.damage
+            and self.lines[0] == self.lines[1]
             and self.totals[0] == self.totals[1]
             and self.fold[0] == self.fold[1]
         )
@@ -160,6 +167,8 @@ def copy(
         _begin(target, mark, clock)
         work = _Work(source, target, markets, clock=clock, page=page, holds=holds, step=step)
         work.count()
+        for market in markets:
+            _bring_archive(archive_of(source, market), archive_of(target, market))
         work.copy_all()
         proof = work.prove()
         if proof.is_equal:
@@ -212,6 +221,8 @@ def tables(proof: Proof) -> list[Sheet]:
         )
         if each.breaches:
             note += f"; {len(each.breaches)} breaches, the first: {each.breaches[0]}"
+        if each.damage:
+            note += f"; {each.damage}"
         columns = ("currency", "account", "source (minor units)", "target (minor units)")
         found.append((f"Books of {each.market}", columns, totals, note))
     return found
@@ -335,12 +346,17 @@ class _Work:
         return rows, digest.hexdigest()
 
     def _books(self, market: str) -> BooksProof:
-        sides = []
+        sides, damage = [], ""
         for where in (self._source, self._target):
             fold = hashlib.sha256()
-            books = audit(
-                self._watched(journal_rows(where, market), market, fold), kind_of=kind_of_account
-            )
+            try:
+                books = audit(
+                    self._watched(journal_rows(where, market), market, fold),
+                    kind_of=kind_of_account,
+                )
+            except JournalDamaged as cause:
+                damage = str(cause)
+                books = Books(rows=0, holds=0, held=0, currencies=(), breaches=())
             totals = {
                 each.currency: {**each.by_kind, "debits": each.debits, "credits": each.credits}
                 for each in books.currencies
@@ -353,6 +369,7 @@ class _Work:
             totals=(our_totals, their_totals),
             fold=(our_fold, their_fold),
             breaches=theirs.breaches,
+            damage=damage,
         )
 
     def _watched(self, rows: Iterator[Line], market: str, fold: "hashlib._Hash") -> Iterator[Line]:
@@ -435,6 +452,22 @@ def _number_on(target: Sql, table: Table) -> None:
             key=key,
             last=max(int(row[0]), 1),
         )
+
+
+def _bring_archive(source: Path, target: Path) -> None:
+    """Copy the files of archived journal months, where the two sides do not share a folder."""
+    if not source.is_dir() or source.resolve() == target.resolve():
+        return
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in sorted(source.iterdir()):
+        made = target / path.name
+        if path.is_file() and not (made.exists() and made.stat().st_size == path.stat().st_size):
+            draft = target / f"{path.name}.part"
+            shutil.copyfile(path, draft)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.chmod(0o600)
+            draft.replace(made)
 
 
 def _hand_over_epoch(source: Sql, target: Sql) -> None:

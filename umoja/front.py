@@ -117,6 +117,7 @@ async def _serve(duty: Duty, life: asyncio.StreamReader) -> None:
             Site(application, door(finder(native))),
             at=socket.socket(fileno=duty.listening),
             on_ready=lambda: tell("ready"),
+            trusted_proxies=config.trusted_proxies,
             life=life,
         )
     finally:

@@ -15,10 +15,13 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from umoja.clock import Clock, to_micros
 from umoja.faults import Unavailable
+from umoja.ledger.archive import ArchiveStore
 from umoja.ledger.entries import Row
 from umoja.ledger.lease import Held, this_process
 from umoja.ledger.ledger import Ledger
-from umoja.ledger.sqlite import SqliteLedger
+from umoja.ledger.roll import Roll
+from umoja.ledger.sqlite import SqliteArchiveStore, SqliteLedger, SqliteRoll
+from umoja.ledger.sqlite import archive_of as archive_beside
 from umoja.ledger.sqlite import journal_rows as rows_in_file
 from umoja.storage.database import WAIT_S, Database, DatabaseDamaged
 from umoja.storage.migrate import Phase, State, migrate, state, upgrade
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 MARKET_PLANS = ("journal", "parties", "messages")
 SHARED_PLANS = (("clients", "clients"), ("clients", "installation"), ("centre", "centre"))
 """Each database that all markets share, and the plans in it."""
+
+ARCHIVE = "archive"
 
 Progress = Callable[[int, int], None]
 
@@ -94,7 +99,11 @@ def open_ledger(
         from umoja.ledger.postgres import PostgresLedger
 
         return PostgresLedger(
-            server(where, schema_of(market)), clock=clock, take_over=take_over, progress=progress
+            server(where, schema_of(market)),
+            clock=clock,
+            take_over=take_over,
+            archive=archive_of(where, market),
+            progress=progress,
         )
     return _LedgerInFile(_file(where, "journal", market), clock=clock, progress=progress)
 
@@ -109,6 +118,11 @@ def server(where: Where, schema: str, *, wait_s: int = 0) -> "Server":
     return Server(url=where.database, schema=schema, wait_s=wait_s or SERVER_WAIT_S)
 
 
+def archive_of(where: Where, market: str) -> Path:
+    """Return the folder of a market's archived months: files, whichever database keeps the rest."""
+    return where.data / market / ARCHIVE
+
+
 def schema_of(market: str) -> str:
     return f"market_{market.lower()}"
 
@@ -121,8 +135,30 @@ def journal_rows(where: Where, market: str) -> Iterator[Row]:
     if where.database:
         from umoja.ledger.postgres import journal_rows as rows_in_schema
 
-        return rows_in_schema(server(where, schema_of(market)))
+        return rows_in_schema(server(where, schema_of(market)), archive_of(where, market))
     return rows_in_file(_file(where, "journal", market))
+
+
+def open_archive(where: Where, market: str) -> tuple[ArchiveStore, Path]:
+    """Open a journal as whoever archives it uses it, also beside its writer; and its files' folder.
+
+    Raise FileNotFoundError where there is no journal, Unavailable.
+    """
+    if where.database:
+        from umoja.ledger.postgres import PostgresArchiveStore
+
+        return PostgresArchiveStore(server(where, schema_of(market))), archive_of(where, market)
+    path = _file(where, "journal", market)
+    return SqliteArchiveStore(path), archive_beside(path)
+
+
+def open_roll(where: Where, market: str) -> Roll:
+    """Open a journal to read it with its seals, also beside its writer; see journal_rows."""
+    if where.database:
+        from umoja.ledger.postgres import PostgresRoll
+
+        return PostgresRoll(server(where, schema_of(market)), archive_of(where, market))
+    return SqliteRoll(_file(where, "journal", market))
 
 
 def kept_markets(where: Where) -> list[str]:

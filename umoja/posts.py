@@ -23,9 +23,10 @@ LINE_MAX = 1 << 20
 class Duty(msgspec.Struct, frozen=True, kw_only=True):
     """What a process of ours is told.
 
-    `role` is market, centre or front. `markets` are those that it serves. `is_again`: an earlier
-    process of this post, which has ended, may have left a lease behind. The rest is a front's:
-    the public socket's number, and where each market's desk and site, and the centre's, listen.
+    `role` is market, receipts (of one market), centre or front. `markets` are those that it serves.
+    `is_again`: an earlier process of this post, which has ended, may have left a lease behind. The
+    rest is a front's: the public socket's number (of a carrier its own socket's), and where each
+    market's desk and site, and the centre's, listen.
     """
 
     role: str
@@ -41,7 +42,8 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return f"{self.role} {self.markets[0]}" if self.role == "market" else self.role
+        is_of_one = self.role in {"market", "receipts"}
+        return f"{self.role} {self.markets[0]}" if is_of_one else self.role
 
     def config(self) -> Config:
         return config.read(

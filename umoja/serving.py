@@ -35,9 +35,13 @@ async def serve_until_stopped(
     at: socket.socket,
     on_ready: Callable[[], None],
     is_behind_fronts: bool = False,
+    trusted_proxies: str = "",
     life: asyncio.StreamReader | None = None,
 ) -> None:
     """Answer requests until the process is told to end (Ctrl-C, SIGTERM); a second time: at once.
+
+    Who asks is the peer of the connection, whatever a header says. Only fronts are believed when
+    they tell whom they answer, and the proxies that are trusted (addresses or networks, with commas).
 
     With `life` the process is kept by another: it ends when that one hangs up, and Ctrl-C at the
     terminal, which reaches both, is the keeper's to hear.
@@ -49,8 +53,9 @@ async def serve_until_stopped(
             access_log=False,
             http=served.protocol,
             lifespan="off",
-            # a front tells whom it answers; only fronts can open the local socket
-            forwarded_allow_ips="*" if is_behind_fronts else None,
+            proxy_headers=is_behind_fronts or bool(trusted_proxies),
+            # only fronts can open the local socket
+            forwarded_allow_ips="*" if is_behind_fronts else trusted_proxies,
             server_header=False,
             timeout_graceful_shutdown=1,
             timeout_keep_alive=30,

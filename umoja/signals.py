@@ -17,7 +17,7 @@ class Outcome(Enum):
     UNKNOWN = "unknown"  # may have happened; recovery asks
 
 
-class OrderSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+class OrderSeen(Struct, frozen=True, gc=False, tag=True):
     """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody.
 
     `was_pending` says that the attempt was told before, as PENDING. `latency_ms` is from the ask to
@@ -90,6 +90,7 @@ class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
     trust: dict[str, int]
     head: int
     hung: list[Hung] = []
+    breaches: int = 0  # promises of the books that the auditor found broken
 
 
 Signal = OrderSeen | MessageSeen

@@ -10,8 +10,10 @@ import uvicorn
 from structlog.testing import capture_logs
 
 from tests.stage import raised
-from umoja.channels.hot import BODY_MAX, door, finder
+from umoja.channels.gate import Gate
+from umoja.channels.hot import door, finder
 from umoja.channels.http import site
+from umoja.channels.native_call import BODY_MAX
 from umoja.channels.ussd import Ussd, ussd_door
 from umoja.markets.texts import Texts
 from umoja.parties.clients import SCOPES, Clients
@@ -46,8 +48,9 @@ class Running:
         find = finder(application.state.native, ussd, ussd_secret="gateway")
         self.bound = socket.socket()
         self.bound.bind(("127.0.0.1", 0))
+        self.protocol = door(find)
         config = uvicorn.Config(
-            application, http=door(find), log_config=None, access_log=False, lifespan="off"
+            application, http=self.protocol, log_config=None, access_log=False, lifespan="off"
         )
         self.server = uvicorn.Server(config)
 
@@ -63,6 +66,14 @@ class Running:
         await self.stage.desk.close()
         self.clients.close()
         self.bound.close()
+
+    def gate_holds(self, most: int) -> None:
+        self.protocol.gate = Gate(most)
+
+    def quote(self) -> bytes:
+        asked = json.loads(self.payment())
+        del asked["pin"], asked["confirm"]
+        return json.dumps(asked).encode()
 
     async def connected(self):
         return await asyncio.open_connection(*self.bound.getsockname())
@@ -192,10 +203,10 @@ async def test_whoever_leaves_before_the_answer_is_paid_for_once_all_the_same(ru
 async def test_a_bug_of_ours_is_told_without_its_words(running, monkeypatch):
     words = f"the PIN was {PIN}"
 
-    async def buggy(_request):
+    def buggy(_request):
         raise ValueError(words)
 
-    monkeypatch.setattr(running.stage.desk, "submit", buggy)
+    monkeypatch.setattr(running.stage.desk, "enqueue", buggy)
     reader, writer = await running.connected()
     with capture_logs() as logged:
         writer.write(running.request("/v1/payments", running.payment(), idempotency_key="bug"))

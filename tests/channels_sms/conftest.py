@@ -1,6 +1,7 @@
 """A post office for tests: one market's receipts on a real outbox, with a clock moved by hand."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.postgres import tables
 from tests.stage import Stage, raised
+from umoja.channels.pace import UNBOUNDED, Pace
 from umoja.channels.receipt_texts import Writer
 from umoja.channels.sms import Receipts
 from umoja.markets.texts import Texts
@@ -38,6 +40,7 @@ class Post:
     seen: list[MessageSeen] = field(default_factory=list)
     other_route: SmsRoute | None = None
     running: asyncio.Task | None = None
+    pace: Pace | None = None
 
     def __post_init__(self) -> None:
         self.stage.signals.listen(
@@ -56,6 +59,7 @@ class Post:
                 seed="7",
                 on_receipt=self._hear,
                 market=self.stage.market.code,
+                on_delivered=self._hear_many,
             )
         self.receipts = Receipts(
             market=self.stage.market.code,
@@ -64,11 +68,15 @@ class Post:
             route=self.other_route or self.route,
             clock=self.stage.clock,
             signals=self.stage.signals,
+            pace=self.pace or Pace(UNBOUNDED),
         )
         self.running = asyncio.create_task(self.receipts.run())
 
     def _hear(self, message: str, done: bool) -> None:
         self.receipts.on_receipt(message, done)
+
+    def _hear_many(self, messages: Sequence[str]) -> None:
+        self.receipts.on_delivered(messages)
 
     async def stop(self, *, gently: bool = True) -> None:
         """End it as Ctrl-C does, or (not gently) as a kill does: nothing more is written down."""

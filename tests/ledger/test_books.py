@@ -52,7 +52,7 @@ def test_a_bundle_done_twice_is_named():
     rows = list(books_of_a_day().rows())
     rows.append(msgspec.structs.replace(rows[1], sequence=5))
 
-    assert "bundle a.0 was done twice" in audit(rows).breaches
+    assert "the bundle of line 2 was done twice: again in line 5" in audit(rows).breaches
 
 
 def test_a_state_in_use_that_strayed_is_named():

@@ -12,8 +12,9 @@ from umoja.clock import ManualClock
 from umoja.faults import OutcomeUnknown, Unavailable
 from umoja.ledger import keys, postgres
 from umoja.ledger.books import audit
+from umoja.ledger.chain import JournalDamaged, seal_of
 from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
-from umoja.ledger.journal import Fenced, JournalDamaged
+from umoja.ledger.journal import Fenced
 from umoja.ledger.lease import Held
 from umoja.ledger.postgres import PostgresLedger, PostgresShelf, journal_rows
 from umoja.storage.migrate import DatabaseTooNew, PlanBroken
@@ -308,6 +309,9 @@ def test_lines_that_this_writer_does_not_know_stop_it_until_it_has_read_them(ope
     issue(ledger, "a.0")
     moves = msgspec.msgpack.encode(((Transfer(Kind.POST, 1, 2, 5),), ()))
     run_sql("INSERT INTO journal VALUES (2, 'b.0', 1, 1, 1, %b, '')", (moves,))
+    before = ledger._roll.digest_at(1)
+    seal = seal_of(before, [(2, "b.0", 1, 1, 1, moves, b"")], epoch=1)
+    run_sql("INSERT INTO seals VALUES (%s, %s, %b, %s, %s)", seal)
 
     with pytest.raises(OutcomeUnknown, match="goes on to line 2, this writer knows 1"):
         issue(ledger, "c.0")
@@ -385,18 +389,18 @@ def test_a_flipped_byte_in_a_line_is_named(open_ledger, run_sql):
     ledger.close()
     run_sql("UPDATE journal SET moves = set_byte(moves, 0, 193) WHERE sequence = 2")
 
-    with pytest.raises(JournalDamaged, match="line 2 cannot be read"):
+    with pytest.raises(JournalDamaged, match="lines 2 to 2 are not what was written"):
         open_ledger()
 
 
-def test_a_line_that_breaks_a_rule_is_named(open_ledger, run_sql):
+def test_a_line_that_nobody_sealed_is_named(open_ledger, run_sql):
     ledger = open_ledger()
     issue(ledger, "a.0")
     ledger.close()
     moves = msgspec.msgpack.encode(((Transfer(Kind.POST, 2, 3, 101),), ()))
     run_sql("INSERT INTO journal VALUES (2, 'x.0', 1, 1, 0, %b, '')", (moves,))
 
-    with pytest.raises(JournalDamaged, match="line 2 breaks a rule: NOT_ENOUGH"):
+    with pytest.raises(JournalDamaged, match="the seal of line 2 is missing"):
         open_ledger()
 
 
@@ -486,7 +490,10 @@ def test_migrating_twice_and_from_two_at_once_applies_once(server, clock):
     for each in both:
         each.join()
 
-    assert sorted(found) == [[], ["journal_postgres/0001_pre_journal"]]
+    assert sorted(name for names in found for name in names) == [
+        "journal_postgres/0001_pre_journal",
+        "journal_postgres/0002_pre_seals",
+    ]
     assert migrate(server, "journal", clock) == []
 
 

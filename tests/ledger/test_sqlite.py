@@ -9,8 +9,9 @@ import pytest
 from umoja.clock import ManualClock
 from umoja.faults import Unavailable
 from umoja.ledger.books import audit
+from umoja.ledger.chain import JournalDamaged
 from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
-from umoja.ledger.journal import Fenced, JournalDamaged
+from umoja.ledger.journal import Fenced
 from umoja.ledger.sqlite import SqliteLedger
 
 TRUST = Account(1, "KES", Guard.DEBIT, Shelf.TRUST)
@@ -97,7 +98,7 @@ def test_a_failed_commit_leaves_memory_and_journal_in_step(tmp_path):
     assert audit(ledger.rows(), claimed=ledger.state).breaches == ()
 
 
-def test_a_journal_that_breaks_a_rule_is_not_opened(tmp_path):
+def test_a_journal_with_a_line_that_nobody_sealed_is_not_opened(tmp_path):
     ledger = open_ledger(tmp_path)
     issue(ledger, "a.0")
     ledger.close()
@@ -105,5 +106,5 @@ def test_a_journal_that_breaks_a_rule_is_not_opened(tmp_path):
     with sqlite3.connect(tmp_path / "journal.db") as store:
         store.execute("INSERT INTO journal VALUES (2, 'x.0', 1, 2, 3, ?, x'')", (moves,))
 
-    with pytest.raises(JournalDamaged, match="line 2 breaks a rule: NOT_ENOUGH"):
+    with pytest.raises(JournalDamaged, match="the seal of line 2 is missing"):
         open_ledger(tmp_path)

@@ -114,7 +114,11 @@ def _temperature(random, rows, start):
 
 def _counts(rate):
     def make(random, rows, start):
-        mean = rate * _daily(rows, random, weekly=0.3) * np.exp(_ar(random, rows, keep=0.98, sigma=0.01))
+        mean = (
+            rate
+            * _daily(rows, random, weekly=0.3)
+            * np.exp(_ar(random, rows, keep=0.98, sigma=0.01))
+        )
         mean[start : start + 120] *= 0.0 if rate >= 5 else 6.0
         return random.poisson(mean), (start,)
 
@@ -123,14 +127,20 @@ def _counts(rate):
 
 def _counts_calm(rate):
     def make(random, rows, start):
-        mean = rate * _daily(rows, random, weekly=0.3) * np.exp(_ar(random, rows, keep=0.98, sigma=0.01))
+        mean = (
+            rate
+            * _daily(rows, random, weekly=0.3)
+            * np.exp(_ar(random, rows, keep=0.98, sigma=0.01))
+        )
         return random.poisson(mean), ()
 
     return make
 
 
 def _traffic(random, rows, start):
-    values = 1_000 * _daily(rows, random, weekly=0.35) * np.exp(_ar(random, rows, keep=0.7, sigma=0.05))
+    values = (
+        1_000 * _daily(rows, random, weekly=0.35) * np.exp(_ar(random, rows, keep=0.7, sigma=0.05))
+    )
     values[start : start + 40] *= 2.2
     return values, (start,)
 

@@ -1,16 +1,19 @@
 """The directory on real files: who is found, who is refused, and what three wrong PINs do."""
 
+import hmac
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.postgres import files_only, tables
-from tests.stage import NOON, Stage, raised
+from tests.stage import NOON, PIN_KEY, Stage, raised
 from umoja.clock import ManualClock
 from umoja.markets import packs
-from umoja.parties.credentials import is_fit, key_at
+from umoja.parties import store as store_module
+from umoja.parties.credentials import PinHash, is_fit, key_at
 from umoja.parties.directory import PhoneTaken, PinUnfit
 from umoja.parties.party import FIRST, Party, PinOutcome, Role, Status
 from umoja.parties.store import PartyStore, PinKeyWrong
@@ -167,9 +170,60 @@ def test_what_another_process_writes_is_seen_within_a_second(stage: Stage, tmp_p
     other = tables(tmp_path / "parties.db")
     other.run("UPDATE parties SET name = 'After' WHERE id = :id", id=customer.id)
     other.close()
-    from datetime import timedelta
-
     stage.clock.advance(timedelta(seconds=2))
     found = stage.store.get(customer.id)
     assert found is not None
     assert found.name == "After"
+
+
+def test_a_pin_that_is_remembered_is_forgotten_at_a_wrong_try(stage: Stage):
+    customer = stage.customer()
+    stage.store.set_pin(customer.id, "2580")
+    for _ in range(2):
+        assert stage.store.has_given(customer.id, "2580")  # remembered by now
+        for _ in range(2):
+            assert stage.store.check_pin(customer.id, "0000") is PinOutcome.WRONG
+        assert not stage.store.has_given(customer.id, "2580")  # the tries are in the file
+        assert stage.store.check_pin(customer.id, "2580") is PinOutcome.RIGHT
+    for _ in range(3):
+        stage.store.check_pin(customer.id, "0000")
+    assert not stage.store.has_given(customer.id, "2580")
+    assert stage.store.check_pin(customer.id, "2580") is PinOutcome.LOCKED
+    stage.store.reset_pin(customer.id)
+    stage.store.set_pin(customer.id, "8642")
+    assert not stage.store.has_given(customer.id, "2580")
+    assert stage.store.has_given(customer.id, "8642")
+    assert stage.store.change_pin(customer.id, old="8642", new="1357") is PinOutcome.RIGHT
+    assert not stage.store.has_given(customer.id, "8642")
+
+
+def test_a_pin_locked_by_another_process_is_soon_locked_here(stage: Stage, tmp_path: Path):
+    customer = stage.customer()
+    stage.store.set_pin(customer.id, "2580")
+    assert stage.store.has_given(customer.id, "2580")
+    other = PartyStore(
+        tables(tmp_path / "parties.db"), market=stage.market, clock=stage.clock, pin_key=PIN_KEY
+    )
+    for _ in range(3):
+        other.check_pin(customer.id, "0000")
+    other.close()
+    stage.clock.advance(timedelta(milliseconds=10))
+    assert not stage.store.has_given(customer.id, "2580")
+    assert stage.store.check_pin(customer.id, "2580") is PinOutcome.LOCKED
+
+
+def test_what_is_kept_of_a_pin_is_its_hmac(stage: Stage):
+    key, salt = bytes(range(32)), bytes(16)
+    assert PinHash(key).of(party=7, salt=salt, pin="2580") == hmac.digest(
+        key, b"pin|7|" + salt + b"|2580", "sha256"
+    )
+
+
+def test_no_more_pins_are_remembered_than_there_is_room_for(stage: Stage, monkeypatch):
+    monkeypatch.setattr(store_module, "PINS_MAX", 2)
+    customers = [stage.customer(f"Customer {n}") for n in range(4)]
+    for customer in customers:
+        stage.store.set_pin(customer.id, "2580")
+        assert stage.store.has_given(customer.id, "2580")
+    assert len(stage.store._pins) == 2
+    assert all(stage.store.has_given(customer.id, "2580") for customer in customers)

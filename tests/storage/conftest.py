@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.postgres import QUICK, Cluster, NoPostgres
+from tests.postgres import shared
 from tests.stage import NOON
 from umoja.clock import ManualClock
 from umoja.storage.database import Database
@@ -12,13 +12,8 @@ from umoja.storage.postgres_database import PostgresDatabase
 
 @pytest.fixture(scope="session")
 def quick_cluster():
-    """Give one server for all tests that pull no plug; each worker of a parallel run has its own."""
-    try:
-        made = Cluster(**QUICK)
-    except NoPostgres as cause:
-        pytest.skip(str(cause))
-    yield made
-    made.remove()
+    """Give one server for all tests of a process that pull no plug."""
+    return shared()
 
 
 @pytest.fixture

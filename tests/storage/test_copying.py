@@ -8,7 +8,8 @@ import pytest
 
 from tests.postgres import Cluster, NoPostgres
 from tests.stage import NOON, PIN_KEY
-from tests.storage.installation import ENVIRON, umoja
+from tests.storage.installation import ENVIRON
+from umoja.cli import run
 from umoja.clock import ManualClock, SystemClock
 from umoja.copying import copy
 from umoja.faults import Unavailable
@@ -118,9 +119,16 @@ def word(place: Place) -> str:
     return place.database or f"sqlite:{place.data}"
 
 
-def test_a_copy_that_is_killed_again_and_again_ends_equal(sides, tmp_path):
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [24],
+        pytest.param([3, 4, 5, 7, 9, 12, 16, 21, 27, 34, 42, 51, 60, 70], marks=pytest.mark.bench),
+    ],
+    ids=["once", "again and again"],
+)
+def test_a_copy_that_is_killed_ends_equal(sides, tmp_path, steps):
     source, target = sides
-    steps = [4, 11, 22, 40]
     for count in steps:
         done = subprocess.run(
             [sys.executable, str(VICTIM), word(source), word(target), str(tmp_path / "keys"), str(count)],
@@ -246,10 +254,9 @@ def test_what_is_not_equal_is_told_and_cannot_be_started_on(sides, tmp_path):
         settle_as(target, "production", CLOCK)
 
 
-def test_the_command_says_what_is_wrong(tmp_path):
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
     def told(*words: str) -> tuple[int, str]:
-        done = umoja("copy", *words)
-        return done.returncode, done.stderr
+        return run(["copy", *words]), capsys.readouterr().err
 
     empty, other = f"sqlite:{tmp_path / 'none'}", f"sqlite:{tmp_path / 'other'}"
     code, errors = told("--from", empty, "--to", other)

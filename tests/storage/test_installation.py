@@ -8,6 +8,8 @@ import pytest
 
 from tests.postgres import Cluster, NoPostgres
 from tests.storage.installation import Sandbox, free_port, umoja
+from umoja.clock import SystemClock
+from umoja.opening import Place, WrongKind, begin_production, write_kind
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,8 @@ def lines(cluster) -> int:
         return connection.execute("SELECT count(*) FROM market_ls.journal").fetchone()[0]
 
 
+@pytest.mark.bench
+@pytest.mark.timeout(300)
 def test_a_sandbox_lives_on_postgresql_and_goes_on_after_a_kill(cluster, tmp_path, begun):
     data, url = tmp_path / "data", cluster.url
     words = ("--database", url)
@@ -69,7 +73,10 @@ def test_a_sandbox_lives_on_postgresql_and_goes_on_after_a_kill(cluster, tmp_pat
 
     state = umoja("migrate", "--dry-run", "--json", "--markets", "LS", "--database", url)
     assert [each["pre"] + each["post"] for each in json.loads(state.stdout)["plans"]] == [[]] * 6
-    again = umoja("up", "--data", str(tmp_path / "other"), *words, "--fresh", "--markets", "KE",
-                  "--customers", "20", "--port", "1")  # fmt: skip
-    assert again.returncode == 69  # port 1 is not ours: nothing was thrown away for it
+    place = Place(data=data, database=url)
+    with pytest.raises(WrongKind, match="holds a sandbox"):
+        begin_production(place, ["LS"], SystemClock())
+    write_kind(place, "production", SystemClock())
+    refused = umoja("up", "--data", str(data), *words, "--fresh", "--port", str(free_port()))
+    assert (refused.returncode, "nothing there is touched" in refused.stderr) == (78, True)
     assert lines(cluster) == found["LS"]["rows"]

@@ -1,9 +1,12 @@
 """The port of SQL on both databases: transactions, values, uniqueness, changes made elsewhere."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from tests.postgres import Cluster
 from umoja.faults import OutcomeUnknown, Unavailable
 from umoja.storage.database import Database
 from umoja.storage.dialect import for_postgres, for_psycopg
@@ -46,10 +49,8 @@ def test_sums_are_whole_numbers_and_texts_are_compared_by_their_bytes(made):
 
 
 def test_a_transaction_is_kept_whole_or_not_at_all(made):
-    with pytest.raises(RuntimeError, match="enough"), made.transaction():
-        put(made, "KE")
-        assert made.one("SELECT count(*) FROM days")[0] == 1
-        raise RuntimeError("enough")
+    with pytest.raises(RuntimeError, match="enough"):
+        _put_and_fail(made)
     assert made.one("SELECT count(*) FROM days")[0] == 0
     with made.transaction():
         put(made, "KE")
@@ -59,9 +60,8 @@ def test_a_transaction_is_kept_whole_or_not_at_all(made):
 
 def test_a_key_that_is_taken_is_told_and_nothing_is_kept(made):
     put(made, "KE")
-    with pytest.raises(NotUnique), made.transaction():
-        put(made, "GH")
-        put(made, "KE")
+    with pytest.raises(NotUnique):
+        _together(made, lambda: put(made, "GH"), lambda: put(made, "KE"))
     assert made.one("SELECT count(*) FROM days")[0] == 1
     put(made, "GH")
 
@@ -83,24 +83,25 @@ def test_a_percent_sign_and_a_colon_in_a_text_stay_what_they_are(made):
 def test_one_writer_at_a_time_also_from_another_opening(made, open_it):
     other = open_it()
     put(made, "KE", 0)
-
-    def add() -> None:
-        for _ in range(20):
-            with mine.transaction():
-                before = mine.one("SELECT payments FROM days")[0]
-                mine.run("UPDATE days SET payments = :p", p=before + 1)
-
-    threads = []
-    for mine in (made, other):
-        threads.append(threading.Thread(target=add))
-        threads[-1].start()
-        threads[-1].join()  # each opening in turn, then both together
-    both = [threading.Thread(target=_add, args=(each, 20)) for each in (made, other)]
+    both = [threading.Thread(target=_add, args=(each, 20)) for each in (made, other, made)]
     for thread in both:
         thread.start()
     for thread in both:
         thread.join()
-    assert made.one("SELECT payments FROM days")[0] == 80
+    assert made.one("SELECT payments FROM days")[0] == 60
+
+
+def _put_and_fail(database: Sql) -> None:
+    with database.transaction():
+        put(database, "KE")
+        assert database.one("SELECT count(*) FROM days")[0] == 1
+        raise RuntimeError("enough")
+
+
+def _together(database: Sql, *acts: Callable[[], object]) -> None:
+    with database.transaction():
+        for act in acts:
+            act()
 
 
 def _add(database: Sql, times: int) -> None:
@@ -131,9 +132,8 @@ def test_who_waits_too_long_for_another_file_s_writer_is_told_and_nothing_happen
 def test_a_writer_that_falls_asleep_on_a_server_makes_room_for_the_others(server, clock):
     made, other = (PostgresDatabase(server, "centre") for _ in range(2))
     migrate(made, "centre", clock)
-    with pytest.raises(Unavailable), made.transaction():
-        put(made, "KE")
-        put(other, "GH")  # waits until the server has ended the one that does nothing
+    with pytest.raises(Unavailable):  # the other waits until the server has ended this one
+        _together(made, lambda: put(made, "KE"), lambda: put(other, "GH"))
     assert [row[0] for row in other.query("SELECT market FROM days")] == ["GH"]
     made.close()
     other.close()
@@ -166,25 +166,23 @@ def test_a_lost_session_is_made_anew_and_a_lost_commit_is_unclear(server, quick_
     database = PostgresDatabase(server, "centre")
     migrate(database, "centre", clock)
     put(database, "KE")
-    _cut(quick_cluster, server)
+    _cut(quick_cluster)
     assert database.one("SELECT count(*) FROM days")[0] == 1
     put(database, "GH")
-    with pytest.raises(Unavailable), database.transaction():
-        _cut(quick_cluster, server)
-        put(database, "TZ")
-    with pytest.raises(OutcomeUnknown), database.transaction():
-        put(database, "TZ")
-        _cut(quick_cluster, server)
-    with pytest.raises(Unavailable), database.transaction():
-        database.one("SELECT 1")
-        _cut(quick_cluster, server)
+    cut = partial(_cut, quick_cluster)
+    with pytest.raises(Unavailable):
+        _together(database, cut, lambda: put(database, "TZ"))
+    with pytest.raises(OutcomeUnknown):
+        _together(database, lambda: put(database, "TZ"), cut)
+    with pytest.raises(Unavailable):
+        _together(database, lambda: database.one("SELECT 1"), cut)
     assert database.one("SELECT count(*) FROM days")[0] == 2
     put(database, "TZ")
     database.close()
 
 
-def _cut(cluster, server) -> None:
-    """End every session of the schema, as an operator or a failing server does."""
+def _cut(cluster: Cluster) -> None:
+    """End every session of ours, as an operator or a failing server does."""
     with cluster.connect() as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -219,8 +217,10 @@ def test_a_statement_is_said_to_the_driver(said: str, meant: str):
         ("CREATE TABLE a (b BLOB) STRICT, WITHOUT ROWID", "CREATE TABLE a (b bytea)"),
         (
             "CREATE TABLE a (b INTEGER PRIMARY KEY, c TEXT)",
-            "CREATE TABLE a (b bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
-            ' c text COLLATE "C")',
+            (
+                "CREATE TABLE a (b bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
+                ' c text COLLATE "C")'
+            ),
         ),
         ("INSERT INTO a VALUES (zeroblob(32))", "INSERT INTO a VALUES (decode(repeat('00', 32), 'hex'))"),
     ],

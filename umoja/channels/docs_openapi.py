@@ -23,6 +23,8 @@ from umoja.channels.wire import (
     PartyOut,
     PaymentOut,
     PaymentsOut,
+    PayoutLineOut,
+    PayoutsOut,
     PriceOut,
     QuoteOut,
     ReadyOut,
@@ -44,6 +46,7 @@ _EVERY = ("unauthorized", "too_many", "bug", "unavailable", "market_shut", "outc
 _SCOPES = {
     "payments:read": "See payments, balances and statements",
     "payments:write": "Quote, pay, confirm, reverse, consent",
+    "payments:payout": "Pay customers out of the organisation's till",
     "payments:operator": "Pay from the market's own account: issue float",
     "parties:read": "Find parties and see their details",
     "parties:write": "Register customers and set PINs",
@@ -164,6 +167,18 @@ def example_body(operation: Operation, sample: Sample) -> Json | None:
     bodies: dict[str, Json] = {
         "quote": ask,
         "pay": ask | {"confirm": True, "pin": sample.pin},
+        "pay_out": {
+            "currency": sample.currency,
+            "lines": [
+                {"key": "salary-2026-03-1", "phone": sample.phone, "amount": sample.amount},
+                {
+                    "key": "salary-2026-03-2",
+                    "phone": sample.other_phone,
+                    "amount": sample.amount,
+                    "reference": "March",
+                },
+            ],
+        },
         "confirm": {"confirm": True, "pin": sample.pin},
         "reverse": {"pin": sample.pin},
         "consent": {"agree": True, "pin": sample.pin},
@@ -202,6 +217,22 @@ def example_answer(shape: type[msgspec.Struct] | None, sample: Sample) -> Any:
         payment,
         party,
         PaymentsOut(payments=[payment], next=None),
+        PayoutsOut(
+            market=sample.market,
+            payer=1002,
+            currency=sample.currency,
+            completed=1,
+            declined=1,
+            open=0,
+            lines=[
+                PayoutLineOut(
+                    "salary-2026-03-1", "completed", payment.id, payment.receipt, None, sample.fee
+                ),
+                PayoutLineOut(
+                    "salary-2026-03-2", "declined", payment.id, None, "not_enough", "0"
+                ),
+            ],
+        ),
         PartiesOut(parties=[party], next="cDEwMDA"),
         StatementOut(lines=[line], next="cDQy"),
         QuoteOut(

@@ -16,7 +16,7 @@ from umoja.channels.problems import problem
 
 CONNECT_WITHIN_S = 2.0
 HEAD_MAX = 64 * 1024
-BODY_MAX = 1 << 20  # the hall has narrower limits of its own
+BODY_MAX = 2 << 20  # the hall has narrower limits of its own
 PIECE = 64 * 1024
 FORWARDED_MAX = 512  # at the same time; live pages stay open
 

@@ -1,36 +1,51 @@
 """The hot doors: the few requests that a country's peak is made of, answered beside the framework.
 
 A connection is read by the web server's own protocol. A request for a hot path is taken out of it
-as soon as its headers are there and answered with one write; every other request goes on to the
-framework as before, on the same connection, in the same order.
+and answered with one write; every other request goes on to the framework as before, on the same
+connection, in the same order. Where a hot request comes whole and plain in one piece, as nearly all
+do, it is not even read by the server's parser.
 """
 
 import asyncio
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from umoja.channels.gate import HOLD_S, Gate
 from umoja.channels.native import Native, Received
-from umoja.channels.native_call import Operation, Told, told
+from umoja.channels.native_call import BODY_MAX, Operation, Told, Waiter, told
 from umoja.channels.native_operations import OPERATIONS
+from umoja.channels.plain_head import plain
 from umoja.channels.problems import problem
 from umoja.channels.ussd import BODY_MAX as USSD_BODY_MAX
 from umoja.channels.ussd import Ussd, called_back
 
 log = structlog.get_logger()
 
-Handler = Callable[[Mapping[str, str], bytes, str], Awaitable[Told]]
-"""Answers a request of these headers (names in small letters), this body and the place in its path."""
+Headers = Mapping[bytes, bytes]
+"""Names in small letters."""
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """Answers a request of these headers, this body and the place in its path.
+
+    `soon` answers it without a task, or says False where that cannot be; then `answer` does.
+    """
+
+    soon: Callable[[Headers, bytes, str, Waiter], bool]
+    answer: Callable[[Headers, bytes, str], Awaitable[Told]]
+
 
 Find = Callable[[bytes], "tuple[Handler, str] | None"]
 """Return who answers a POST to a target, with what stands in its path; None: not a hot one."""
 
-BODY_MAX = 64 * 1024
 LINGER_S = 1.0
 
 _GUARDS = (
@@ -42,7 +57,9 @@ _HOT = {"pay", "confirm", "quote"}
 _CONFIRM = re.compile(rb"/v1/payments/([0-9a-f]{32})/confirm")
 _USSD = re.compile(rb"/ussd/([A-Z]{2})")
 _FRAMED = {b"transfer-encoding", b"expect", b"upgrade"}
-_STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+_NOBODY_WAITS = asyncio.Event()
+_TOO_LARGE = told(problem("too_large"))
+_NEVER = float("inf")
 
 
 class _Hot:
@@ -51,6 +68,7 @@ class _Hot:
     __slots__ = (
         "body",
         "disconnected",
+        "door",
         "handler",
         "headers",
         "keep_alive",
@@ -58,37 +76,101 @@ class _Hot:
         "place",
         "response_complete",
         "started",
+        "who",
     )
 
     def __init__(
         self,
-        handler: Handler,
-        place: str,
-        headers: dict[str, str],
-        event: asyncio.Event,
+        door: "HotDoor",
+        found: tuple[Handler, str],
+        headers: Headers,
+        body: bytes,
         *,
         keep_alive: bool,
     ) -> None:
-        self.handler = handler
-        self.place = place
+        self.door = door
+        self.handler, self.place = found
         self.headers = headers
-        self.body = b""
+        self.body = body
         self.keep_alive = keep_alive
+        self.who = headers.get(b"authorization", b"")
         self.started = False
         self.response_complete = False
         self.disconnected = False
-        self.message_event = event
+        self.message_event = _NOBODY_WAITS
+
+    def start(self) -> None:
+        """Answer it, now that it is whole."""
+        self.started = True
+        door = self.door
+        refusal = door.gate.enter(self.who)
+        if refusal is not None:
+            door.hold()
+            door.send(self, refusal)
+            return
+        try:
+            if self.handler.soon(self.headers, self.body, self.place, self):
+                return
+        except Exception as cause:  # noqa: BLE001  told as a bug of ours, whatever it is
+            self.fail(cause)
+            return
+        door.begin(self._answer())
+
+    async def _answer(self) -> None:
+        try:
+            answer = await self.handler.answer(self.headers, self.body, self.place)
+        except Exception as cause:  # noqa: BLE001  told as a bug of ours, whatever it is
+            self.fail(cause)
+            return
+        self.tell(answer)
+
+    def tell(self, answer: Told) -> None:
+        door = self.door
+        door.gate.leave(self.who)
+        door.send(self, answer)
+
+    def fail(self, cause: BaseException) -> None:
+        # Neither the message nor the locals: they may hold a PIN or a name.
+        places = "".join(traceback.format_tb(cause.__traceback__)[-5:])
+        log.error("channels.hot.bug", kind=type(cause).__name__, places=places)
+        self.tell(told(problem("bug")))
 
 
 class HotDoor(HttpToolsProtocol):
     """The server's protocol, with hot paths taken out. Make one for a site with `door`."""
 
     find: Find
+    gate: Gate
     cycle: Any  # the server's own kind of request, or a hot one: it has what is asked of both
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._nobody_waits = asyncio.Event()
+        self._is_between = True  # the parser has nothing of a message that is not whole
+        self._idle_since = _NEVER
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        self._idle_since = _NEVER
+        if self._is_between and (self.cycle is None or self.cycle.response_complete):
+            taken = None if self.pipeline else plain(data)
+            found = taken and type(self).find(taken.target)
+            if found and not self.transport.is_closing():
+                assert taken is not None, "it was looked for"
+                self.cycle = _Hot(self, found, taken.headers, taken.body, keep_alive=True)
+                self.cycle.start()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._is_between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         cycle = self.cycle
@@ -97,13 +179,12 @@ class HotDoor(HttpToolsProtocol):
             super().on_headers_complete()
             return
         found = type(self).find(self.url)
-        if found is None or any(name in _FRAMED for name, _ in self.headers):
+        headers = dict(self.headers)
+        if found is None or not _FRAMED.isdisjoint(headers):
             super().on_headers_complete()
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
-        self.cycle = _Hot(
-            *found, headers, self._nobody_waits, keep_alive=self.parser.should_keep_alive()
-        )
+        keep_alive = self.parser.should_keep_alive()
+        self.cycle = _Hot(self, found, headers, b"", keep_alive=keep_alive)
 
     def on_body(self, body: bytes) -> None:
         hot = self.cycle
@@ -112,68 +193,110 @@ class HotDoor(HttpToolsProtocol):
         elif not hot.started:
             hot.body += body
             if len(hot.body) > BODY_MAX:  # refused at once: what follows of it is dropped
-                self._start(hot)
+                hot.started = True
+                self._refuse_size(hot)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         hot = self.cycle
         if type(hot) is not _Hot:
             super().on_message_complete()
         elif not hot.started:
-            self._start(hot)
+            hot.start()
 
-    def _start(self, hot: _Hot) -> None:
-        hot.started = True
-        task = self.loop.create_task(self._answer(hot))
-        task.add_done_callback(self.tasks.discard)
+    # Answering
+
+    def begin(self, answering: Any) -> None:
+        """Answer a request in a task of its own."""
+        task = self.loop.create_task(answering)
         self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    async def _answer(self, hot: _Hot) -> None:
-        try:
-            if len(hot.body) > BODY_MAX:
-                hot.keep_alive = False
-                answer = told(problem("too_large"))
-            else:
-                answer = await hot.handler(hot.headers, hot.body, hot.place)
-        except Exception as cause:  # noqa: BLE001  told as a bug of ours, whatever it is
-            # Neither the message nor the locals: they may hold a PIN or a name.
-            places = "".join(traceback.format_tb(cause.__traceback__)[-5:])
-            log.error("channels.hot.bug", kind=type(cause).__name__, places=places)  # noqa: TRY400
-            answer = told(problem("bug"))
+    def send(self, hot: _Hot, answer: Told) -> None:
+        """Write the answer of the request that this connection is busy with."""
         hot.response_complete = True
         if hot.disconnected:
             return
-        common = self.server_state.default_headers
-        self.transport.write(_written(answer, common, keep_alive=hot.keep_alive))
-        if len(hot.body) > BODY_MAX:
-            # Closed while it still sends, it would never see the answer: it is listened to a
-            # little longer, and nothing of that is kept.
-            self.transport.write_eof()
-            self.loop.call_later(LINGER_S, self.transport.close)
-            return
+        head = _head(answer, self.server_state.default_headers, keep_alive=hot.keep_alive)
+        self.transport.write(head + answer.body)
         if not hot.keep_alive:
             self.transport.close()
+        self.cycle = None
         self.on_response_complete()
+
+    def _refuse_size(self, hot: _Hot) -> None:
+        # Closed while it still sends, it would never see the answer: it is listened to a little
+        # longer, and nothing of that is kept.
+        hot.response_complete = True
+        if hot.disconnected:
+            return
+        head = _head(_TOO_LARGE, self.server_state.default_headers, keep_alive=False)
+        self.transport.write(head + _TOO_LARGE.body)
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    def hold(self) -> None:
+        """Read nothing more from this connection for a while: it was told to come back later."""
+        self.transport.pause_reading()
+        self.loop.call_later(HOLD_S, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
+
+    # Keeping alive: one timer a connection, which looks how long it has been idle
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = _NEVER
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        left_s = self.timeout_keep_alive - max(0.0, self.loop.time() - self._idle_since)
+        if left_s > 0:
+            self._look_again_in(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
 
 
 def finder(native: Native, ussd: Ussd | None = None, *, ussd_secret: str | None = None) -> Find:
     """Return who answers the hot paths: pay, confirm, quote, and the USSD callback (a front passes it on)."""
 
     def of(operation: Operation) -> Handler:
-        async def answer(headers: Mapping[str, str], body: bytes, place: str) -> Told:
-            return await native.answer(operation, Received(headers=headers, body=body, place=place))
+        def soon(headers: Headers, body: bytes, place: str, waiter: Waiter) -> bool:
+            return native.answer_soon(operation, received(headers, body, place), waiter)
 
-        return answer
+        def answer(headers: Headers, body: bytes, place: str) -> Awaitable[Told]:
+            return native.answer(operation, received(headers, body, place))
 
-    async def called(headers: Mapping[str, str], body: bytes, market: str) -> Told:
+        return Handler(soon, answer)
+
+    async def called(headers: Headers, body: bytes, market: str) -> Told:
         assert ussd is not None, "a front passes its path on"
         if len(body) > USSD_BODY_MAX:
             return told(problem("too_large"))
-        return await called_back(
-            ussd, market=market, headers=headers, body=body, secret=ussd_secret
-        )
+        named = {_text(name): _text(value) for name, value in headers.items()}
+        return await called_back(ussd, market=market, headers=named, body=body, secret=ussd_secret)
 
     hot = {operation.name: of(operation) for operation in OPERATIONS if operation.name in _HOT}
     confirm = hot["confirm"]
+    callback = Handler(lambda *_: False, called)
     exact = {b"/v1/payments": (hot["pay"], ""), b"/v1/quote": (hot["quote"], "")}
 
     def find(target: bytes) -> tuple[Handler, str] | None:
@@ -184,29 +307,42 @@ def finder(native: Native, ussd: Ussd | None = None, *, ussd_secret: str | None 
         if named is not None:
             return confirm, named[1].decode()
         named = None if ussd is None else _USSD.fullmatch(target)
-        return None if named is None else (called, named[1].decode())
+        return None if named is None else (callback, named[1].decode())
 
     return find
 
 
-def door(find: Find) -> type[HotDoor]:
-    """Return the protocol of a site whose hot paths `find` knows."""
-    return type("SiteDoor", (HotDoor,), {"find": staticmethod(find)})
+def door(find: Find, gate: Gate | None = None) -> type[HotDoor]:
+    """Return the protocol of a site whose hot paths `find` knows; all its connections share the gate."""
+    return type("SiteDoor", (HotDoor,), {"find": staticmethod(find), "gate": gate or Gate()})
 
 
-def _written(answer: Told, common: Sequence[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
-    head = [
-        _STATUS[answer.status],
-        b"content-type: ",
-        answer.media_type.encode(),
-        b"\r\ncontent-length: %d\r\n" % len(answer.body),
-        _GUARDS,
-    ]
-    for field, content in common:  # the date
-        head += [field, b": ", content, b"\r\n"]
+def received(headers: Headers, body: bytes, place: str) -> Received:
+    """Return a request as the native API takes it."""
+    return Received(
+        authorization=_text(headers.get(b"authorization", b"")),
+        content_type=_text(headers.get(b"content-type", b"")),
+        key=_text(headers.get(b"idempotency-key", b"")),
+        body=body,
+        place=place,
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
+
+
+def _head(answer: Told, common: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
+    first = _beginning(answer.status, answer.media_type, keep_alive)
+    more = [b"%b: %b\r\n" % each for each in common]  # the date
     for name, value in answer.headers:
         assert "\n" not in value, "a header is one line"
-        head.append(f"{name}: {value}\r\n".encode("latin-1"))
-    head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-    head.append(answer.body)
-    return b"".join(head)
+        more.append(f"{name}: {value}\r\n".encode("latin-1"))
+    return b"%b%bcontent-length: %d\r\n\r\n" % (first, b"".join(more), len(answer.body))
+
+
+@lru_cache(maxsize=256)
+def _beginning(status: int, media_type: str, keep_alive: bool) -> bytes:  # noqa: FBT001  a cache's key
+    """Return the part of a head that is the same for many answers."""
+    line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {media_type}\r\n"
+    return line.encode() + _GUARDS + (b"" if keep_alive else b"connection: close\r\n")

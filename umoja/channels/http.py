@@ -20,7 +20,7 @@ from litestar.types import Message, Scope
 from umoja.channels.docs_openapi import Sample, document, sample_of
 from umoja.channels.docs_page import CSP, STATIC, page
 from umoja.channels.native import Native, Received
-from umoja.channels.native_call import JSON, Operation, Told, told
+from umoja.channels.native_call import BODY_MAX, JSON, Operation, Told, told
 from umoja.channels.native_operations import OPERATIONS
 from umoja.channels.problems import of_status, problem
 from umoja.channels.wire import HealthOut, ReadyOut
@@ -29,7 +29,6 @@ from umoja.faults import Busy, Fault, OutcomeUnknown
 from umoja.parties.clients import Clients
 from umoja.payments.branch import Branch
 
-BODY_MAX = 64 * 1024
 METRICS_TYPE = "text/plain; version=0.0.4"  # the framework adds the charset
 
 _API = ("/v1", "/oauth2", "/schema", "/healthz", "/readyz", "/metrics")
@@ -90,6 +89,7 @@ def _native(native: Native, operations: Sequence[Operation]) -> HTTPRouteHandler
         path.replace("}", ":str}"),
         http_method=[HttpMethod(method) for method in by_method],
         status_code=200,  # each answer brings its own
+        request_max_body_size=max(each.body_max for each in operations),
         include_in_schema=False,
         name=f"native.{operations[0].name}",
     )
@@ -99,7 +99,9 @@ def _native(native: Native, operations: Sequence[Operation]) -> HTTPRouteHandler
             await native.answer(
                 operation,
                 Received(
-                    headers=request.headers,
+                    authorization=request.headers.get("authorization", ""),
+                    content_type=request.headers.get("content-type", ""),
+                    key=request.headers.get("idempotency-key", ""),
                     body=await request.body() if operation.has_body else b"",
                     query=request.scope["query_string"],
                     place=str(request.path_params[place]) if place else "",

@@ -3,24 +3,37 @@
 Nothing here knows a web framework: `Native.answer` may be called from any handler.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qsl
 
 import msgspec
 import structlog
 
-from umoja.channels.native_call import JSON, Answer, Call, Operation, Outcome, Told, told
+from umoja.channels.native_call import (
+    JSON,
+    Answer,
+    AtOnce,
+    Call,
+    Operation,
+    Outcome,
+    Told,
+    Waiter,
+    told,
+)
 from umoja.channels.native_keys import Keys
 from umoja.channels.native_operations import OPERATIONS, PINS
+from umoja.channels.native_payouts import Turns
 from umoja.channels.problems import Problem, problem
 from umoja.channels.tokens import Tokens, lacks_scope
 from umoja.channels.wire import KEY_MAX
 from umoja.clock import Clock
-from umoja.faults import Busy, OutcomeUnknown, Unavailable
-from umoja.parties.clients import Clients, Token
+from umoja.faults import Busy, Fault, OutcomeUnknown
+from umoja.parties.clients import Clients
 from umoja.payments.branch import Branch, Hatch
+from umoja.payments.order import Order
 
 log = structlog.get_logger()
 
@@ -34,15 +47,18 @@ _DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[msgspec.Struct]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A request as it came. Names of headers are in small letters."""
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it came: what its body is, what stands in its path, and the headers that count.
 
-    headers: Mapping[str, str]
+    A header that was not sent is empty.
+    """
+
+    authorization: str = ""
+    content_type: str = ""
+    key: str = ""
     body: bytes = b""
     query: bytes = b""
     place: str = ""
-    path: str = ""
 
 
 class Native:
@@ -54,70 +70,162 @@ class Native:
         self._branches = branches
         self.tokens = Tokens(clients, clock=clock)
         self._keys = Keys(clock)
+        self._turns = Turns()
 
     async def answer(self, operation: Operation, received: Received) -> Told:
         """Answer one request. Faults are told as problems; only a bug of ours is raised."""
         try:
-            token = self.tokens.holder(received.headers.get("authorization", ""))
-            if isinstance(token, Told):
-                return token
-            if operation.scope and operation.scope not in token.scopes:
-                return lacks_scope(operation.scope)
-            outcome = await self._outcome(operation, received, token)
-        except Busy as fault:
-            return told(problem("unavailable"), retry_after_s=fault.retry_after_s)
-        except Unavailable as fault:
-            log.warning("channels.native.unavailable", operation=operation.name, cause=str(fault))
-            return told(problem("unavailable"))
-        except OutcomeUnknown as fault:
-            log.error("channels.native.unknown", operation=operation.name, cause=str(fault))  # noqa: TRY400
-            detail = "Ask again with the same Idempotency-Key, or look the payment up by it."
-            return told(problem("outcome_unknown", detail=detail))
-        return told(outcome)
+            admitted = self._admitted(operation, received)
+            if not isinstance(admitted, _Admitted):
+                return admitted
+            call, asked = admitted.call, admitted.asked
+            if not operation.needs_key:
+                return told(await operation.run(call, asked))
+            entry = _Entry(self._keys, operation, received, call)
+            if entry.instead is not None:
+                return told(entry.instead)
+            with entry:
+                return told(entry.kept(await operation.run(call, asked)))
+        except Fault as fault:
+            return _faulty(operation, fault)
 
-    async def _outcome(self, operation: Operation, received: Received, token: Token) -> Outcome:
+    def answer_soon(self, operation: Operation, received: Received, waiter: Waiter) -> bool:
+        """Answer one request without a task of its own, now or when the desk has answered.
+
+        False: it is no usual case and nothing was done; `answer` it. Like there, only a bug of ours
+        is raised (or told to the waiter as one).
+        """
+        short = operation.at_once
+        if short is None:
+            return False
+        try:
+            admitted = self._admitted(operation, received)
+            if not isinstance(admitted, _Admitted):
+                waiter.tell(admitted)
+                return True
+            entry = _Entry(self._keys, operation, received, admitted.call)
+            if entry.instead is not None:
+                waiter.tell(told(entry.instead))
+                return True
+            with entry:
+                begun = short.begin(admitted.call, admitted.asked)
+                if begun is None:
+                    return False
+                if not isinstance(begun, asyncio.Future):
+                    waiter.tell(told(entry.kept(begun)))
+                    return True
+                entry.stay()
+        except Fault as fault:
+            waiter.tell(_faulty(operation, fault))
+            return True
+        begun.add_done_callback(partial(_ended, entry, short, admitted.call, waiter))
+        return True
+
+    def _admitted(self, operation: Operation, received: Received) -> "_Admitted | Told":
+        """Return who asks what, or why that is not to be answered."""
+        token = self.tokens.holder(received.authorization)
+        if isinstance(token, Told):
+            return token
+        if operation.scope and operation.scope not in token.scopes:
+            return lacks_scope(operation.scope)
         branch = self._branches.get(token.client.market)
         if branch is None:
-            return problem("market_shut")
+            return told(problem("market_shut"))
         asked = _asked(operation, received)
         if isinstance(asked, Problem):
-            return asked
-        key = received.headers.get("idempotency-key", "") if operation.needs_key else ""
+            return told(asked)
+        key = ""
+        if operation.needs_key:
+            key = received.key
+            if not key:
+                return told(problem("key_missing", field="Idempotency-Key"))
+            if _KEY.fullmatch(key) is None:
+                detail = f"1 to {KEY_MAX} visible ASCII characters."
+                return told(problem("bad_request", field="Idempotency-Key", detail=detail))
         call = Call(
             branch=branch,
             client=token.client,
             scopes=token.scopes,
+            turns=self._turns,
             place=received.place,
             key=key,
         )
-        if not operation.needs_key:
-            return await operation.run(call, asked)
-        if not key:
-            return problem("key_missing", field="Idempotency-Key")
-        if _KEY.fullmatch(key) is None:
-            return problem(
-                "bad_request",
-                field="Idempotency-Key",
-                detail=f"1 to {KEY_MAX} visible ASCII characters.",
-            )
-        return await self._once(operation, received, call, asked)
+        return _Admitted(call, asked)
 
-    async def _once(
-        self, operation: Operation, received: Received, call: Call, asked: msgspec.Struct | None
-    ) -> Outcome:
-        """Run an operation that moves money: one at a time for a key, and the same answer again."""
-        place = (call.client.id, f"{operation.name} {received.place}", call.key)
-        digest = self._keys.digest(received.body)
-        instead = self._keys.enter(place, digest)
-        if instead is not None:
-            return instead
-        try:
-            outcome = await operation.run(call, asked)
-        finally:
-            self._keys.leave(place)
-        if _is_kept_here(operation, outcome):
-            self._keys.keep(place, digest, outcome)
+
+class _Admitted(msgspec.Struct, frozen=True):
+    call: Call
+    asked: msgspec.Struct | None
+
+
+class _Entry:
+    """A request that moves money, among its like: one at a time for a key, and the same answer again.
+
+    `instead` is what it is answered without being run. What is entered is left at the end of a
+    `with`, or, once told to `stay`, by `leave`.
+    """
+
+    __slots__ = ("_body", "_does_stay", "_keys", "_place", "instead", "operation")
+
+    def __init__(self, keys: Keys, operation: Operation, received: Received, call: Call) -> None:
+        self.operation = operation
+        self._keys = keys
+        self._body = received.body
+        self._place = (call.client.id, f"{operation.name} {received.place}", call.key)
+        self._does_stay = False
+        self.instead = keys.enter(self._place, received.body)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if not self._does_stay:
+            self.leave()
+
+    def stay(self) -> None:
+        self._does_stay = True
+
+    def leave(self) -> None:
+        self._keys.leave(self._place)
+
+    def kept(self, outcome: Outcome) -> Outcome:
+        """Return the outcome, remembered where its repeats have to be told the same."""
+        if self.operation.name == "pay_out" and isinstance(outcome, Answer):
+            # Its answer is long, and the desk tells it again: kept is only what was asked.
+            self._keys.keep(self._place, self._body, None)
+        elif _is_kept_here(self.operation, outcome):
+            self._keys.keep(self._place, self._body, outcome)
         return outcome
+
+
+def _ended(
+    entry: _Entry, short: AtOnce, call: Call, waiter: Waiter, answer: "asyncio.Future[Order]"
+) -> None:
+    """Tell whoever waits what the desk has answered."""
+    entry.leave()
+    try:
+        answered = told(entry.kept(short.end(call, answer.result())))
+    except asyncio.CancelledError:
+        answered = _faulty(entry.operation, OutcomeUnknown("the desk went away"))
+    except Fault as fault:
+        answered = _faulty(entry.operation, fault)
+    except Exception as cause:  # noqa: BLE001  told as a bug of ours, whatever it is
+        waiter.fail(cause)
+        return
+    waiter.tell(answered)
+
+
+def _faulty(operation: Operation, fault: Fault) -> Told:
+    match fault:
+        case Busy():
+            return told(problem("unavailable"), retry_after_s=fault.retry_after_s)
+        case OutcomeUnknown():
+            log.error("channels.native.unknown", operation=operation.name, cause=str(fault))
+            detail = "Ask again with the same Idempotency-Key, or look the payment up by it."
+            return told(problem("outcome_unknown", detail=detail))
+        case _:
+            log.warning("channels.native.unavailable", operation=operation.name, cause=str(fault))
+            return told(problem("unavailable"))
 
 
 def _is_kept_here(operation: Operation, outcome: Outcome) -> bool:
@@ -133,8 +241,8 @@ def _asked(operation: Operation, received: Received) -> msgspec.Struct | Problem
         return None
     if not operation.has_body:
         return _queried(operation.takes, received.query)
-    content = received.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content != JSON:
+    content = received.content_type
+    if content != JSON and content.partition(";")[0].strip().lower() != JSON:
         return problem("media_type", detail=f"Send JSON: Content-Type: {JSON}")
     return decoded(_DECODERS[operation.takes], received.body)
 

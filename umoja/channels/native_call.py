@@ -1,19 +1,25 @@
 """What the rooms of the native API hand each other: a call, its answer, and what an operation is."""
 
+import asyncio
 import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from umoja.channels.problems import KINDS, MEDIA_TYPE, Problem, problem
 from umoja.parties.clients import Client
 from umoja.payments.branch import Branch, Hatch
+from umoja.payments.order import Order
+
+if TYPE_CHECKING:
+    from umoja.channels.native_payouts import Turns
 
 CHANNEL = "api"
+BODY_MAX = 64 * 1024
 JSON = "application/json"
 Headers = tuple[tuple[str, str], ...]
 
@@ -21,8 +27,7 @@ _encode = msgspec.json.Encoder().encode
 _TOKEN = re.compile(r"p[1-9][0-9]{0,15}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One authenticated call: of whom, in which market, and the one value its path names.
 
     `key` is the idempotency key where the operation needs one.
@@ -31,6 +36,7 @@ class Call:
     branch: Branch | Hatch
     client: Client
     scopes: frozenset[str]
+    turns: "Turns"
     place: str = ""
     key: str = ""
 
@@ -41,8 +47,7 @@ class Call:
         return self.branch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for. `body` None is an answer without content."""
 
     status: int = 200
@@ -53,14 +58,34 @@ class Answer:
 Outcome = Answer | Problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, kw_only=True):
     """An answer as bytes, ready for any server."""
 
     status: int
     body: bytes
     media_type: str = JSON
     headers: Headers = ()
+
+
+class Waiter(Protocol):
+    """Whoever waits for an answer that may come later. One of the two is called, once."""
+
+    def tell(self, answer: Told) -> None: ...
+
+    def fail(self, cause: BaseException) -> None:
+        """Tell a bug of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtOnce:
+    """The short way of an operation whose usual case asks the desk one thing and nothing else.
+
+    `begin` returns the outcome, or the desk's answer to come for `end` to tell, or None where it is
+    no usual case: then `run` answers it from its beginning.
+    """
+
+    begin: Callable[[Call, Any], Outcome | asyncio.Future[Order] | None]
+    end: Callable[[Call, Order], Outcome]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +110,8 @@ class Operation:
     place: str = ""  # "payment" or "party"
     needs_key: bool = False
     errors: tuple[str, ...] = ()
+    body_max: int = BODY_MAX
+    at_once: AtOnce | None = None
 
     @property
     def has_body(self) -> bool:

@@ -1,7 +1,7 @@
 """The list of what the native API can do: routes, OpenAPI document and `/docs` are made of it."""
 
-from umoja.channels import native_parties, native_payments
-from umoja.channels.native_call import Operation
+from umoja.channels import native_parties, native_payments, native_payouts
+from umoja.channels.native_call import AtOnce, Operation
 from umoja.channels.wire import (
     BalancesOut,
     ConfirmIn,
@@ -16,6 +16,8 @@ from umoja.channels.wire import (
     PaymentOut,
     PaymentsOut,
     PaymentsQuery,
+    PayoutsIn,
+    PayoutsOut,
     PinIn,
     QuoteIn,
     QuoteOut,
@@ -83,6 +85,33 @@ OPERATIONS: tuple[Operation, ...] = (
         status=201,
         needs_key=True,
         errors=_AT_ONCE,
+        at_once=AtOnce(begin=native_payments.pay_at_once, end=native_payments.paid),
+    ),
+    Operation(
+        name="pay_out",
+        method="POST",
+        path="/v1/payouts",
+        tag="Payments",
+        title="Pay many customers",
+        about=(
+            "Up to 10,000 payments of the client's own organisation to customers, out of its till, each"
+            " with a key, a phone and an amount. The whole request is read first: one line that cannot"
+            " be read, and nothing is paid. Then each line is paid or declined by itself, durably,"
+            " before you are answered. Where the money is used up on the way, that line and those that"
+            " follow are declined one by one with `not_enough`, except smaller ones that still fit."
+            " A line's key is remembered for ever, also across requests: send the same request again"
+            " after a lost answer, and each line is told what became of it; lines that were `not_done`"
+            " or `unknown` are then done. The same key with another amount or phone is declined with"
+            " `key_reused`. A line that was declined keeps its key: try again with a new one. One"
+            " request of a client at a time, at most 2 MiB."
+        ),
+        scope="payments:payout",
+        run=native_payouts.pay_out,
+        takes=PayoutsIn,
+        gives=PayoutsOut,
+        needs_key=True,
+        errors=("not_allowed", "currency_unknown", "amount_too_precise"),
+        body_max=2 * 1024 * 1024,
     ),
     Operation(
         name="find_payments",

@@ -6,6 +6,7 @@ Repeating any of them moves nothing twice.
 
 import asyncio
 import re
+from functools import lru_cache
 
 from umoja.channels.native_call import CHANNEL, Answer, Call, Outcome
 from umoja.channels.problems import Problem, of_decline, problem
@@ -23,11 +24,13 @@ from umoja.channels.wire import (
     quote_out,
     resolve,
 )
-from umoja.money import AmountUnreadable
+from umoja.money import AmountUnreadable, parse_minor
 from umoja.parties.party import SYSTEM, PinOutcome, Role, Status
 from umoja.payments.order import Ask, Confirm, Consent, Decline, Order, Reverse, State
 
 OPERATOR_SCOPE = "payments:operator"
+PAYOUT_SCOPE = "payments:payout"
+PAYOUT = "payout"
 
 PIN_DECLINES = {
     PinOutcome.WRONG: Decline.PIN_WRONG,
@@ -46,7 +49,7 @@ async def quote(call: Call, asked: QuoteIn) -> Outcome:
     payee = _party(call, asked.payee, "payee")
     if isinstance(payee, Problem):
         return payee
-    minor = _minor(call, asked.amount, asked.currency)
+    minor = minor_of(call, asked.amount, asked.currency)
     if isinstance(minor, Problem):
         return minor
     # A refused quote tells about the payer's money, so an organisation may ask for its own only.
@@ -83,14 +86,29 @@ async def pay(call: Call, asked: PaymentIn) -> Outcome:
             refusal = await _signed(call, ask, asked.pin)
             if refusal is not None:
                 return refusal
-    order = await desk.submit(ask)
-    if order.decline is Decline.KEY_REUSED:
-        return of_decline(order.decline)
+    return paid(call, await desk.submit(ask))
+
+
+def pay_at_once(call: Call, asked: PaymentIn) -> "Outcome | asyncio.Future[Order] | None":
+    """Hand a payment to the desk, where nothing has to be waited for before; None where something has."""
+    ask = _ask(call, asked)
+    if isinstance(ask, Problem):
+        return ask
+    if ask.is_confirmed and not _is_signed_already(call, ask, asked.pin):
+        return None
+    return call.branch.desk.enqueue(ask)
+
+
+def paid(call: Call, order: Order) -> Outcome:
+    """Tell what the desk has made of a payment."""
+    decline = order.decline
+    if decline is Decline.KEY_REUSED:
+        return of_decline(decline)
     # Refused at the beginning it never was a payment; what was refused later was one, and its
     # repeat is answered as its beginning was.
     if order.state is State.DECLINED and order.events == 1:
-        assert order.decline is not None, "a refused order names its reason"
-        return of_decline(order.decline, payment=order.id)
+        assert decline is not None, "a refused order names its reason"
+        return of_decline(decline, payment=order.id)
     return Answer(
         status=201, body=_told(call, order), headers=(("location", f"/v1/payments/{order.id}"),)
     )
@@ -200,7 +218,7 @@ def _ask(call: Call, asked: PaymentIn) -> Ask | Problem:
     payee = _party(call, asked.payee, "payee")
     if isinstance(payee, Problem):
         return payee
-    minor = _minor(call, asked.amount, asked.currency)
+    minor = minor_of(call, asked.amount, asked.currency)
     if isinstance(minor, Problem):
         return minor
     actor = _actor(call, asked.actor, {payer, payee})
@@ -212,6 +230,8 @@ def _ask(call: Call, asked: PaymentIn) -> Ask | Problem:
         )
     if call.client.organisation not in {0, payer, payee}:
         return problem("not_allowed", detail="This client acts for its organisation only.")
+    if asked.product == PAYOUT and PAYOUT_SCOPE not in call.scopes:
+        return problem("forbidden", detail=f"Money is paid out with the scope {PAYOUT_SCOPE}.")
     if payer == SYSTEM and OPERATOR_SCOPE not in call.scopes:
         return _lacks_operator_scope()
     return Ask(
@@ -276,15 +296,22 @@ def _actor(call: Call, ref: PartyRef | None, sides: set[int]) -> int | Problem:
     return number
 
 
-def _minor(call: Call, amount: str, currency: str) -> int | Problem:
-    """Return the amount in minor units of a currency of the market."""
-    if call.branch.market.currency(currency) is None:
+def minor_of(call: Call, amount: str, currency: str, *, field: str = "amount") -> int | Problem:
+    """Return the amount in minor units of a currency of the market, or what is wrong with it."""
+    known = call.branch.market.currency(currency)
+    if known is None:
         return of_decline(Decline.CURRENCY_UNKNOWN, field="currency")
     try:
-        return call.branch.market.money(amount, currency).minor
+        return _read(amount, known.digits)
     except AmountUnreadable:
         # its form was right, so it has more decimals than the currency
-        return of_decline(Decline.AMOUNT_TOO_PRECISE, field="amount")
+        return of_decline(Decline.AMOUNT_TOO_PRECISE, field=field)
+
+
+@lru_cache(maxsize=16_384)
+def _read(amount: str, digits: int) -> int:
+    """Read an amount: many ask for the same round ones. Raise AmountUnreadable."""
+    return parse_minor(amount, digits=digits)
 
 
 # Who may

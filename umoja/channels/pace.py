@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-PERCENT = 20
-"""What measured work may take, of one processor. With what is not measured (the route's own part,
-and telling of deliveries) it stays below a quarter."""
+PERCENT = 17
+"""What measured work may take, of one processor. With what is not measured (handing over, the route,
+telling of deliveries: three parts in ten of the whole) it stays below a quarter."""
 
 SpentS = Callable[[], float]
 """Returns seconds of processor time that the calling thread has used: only differences count."""

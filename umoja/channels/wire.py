@@ -14,6 +14,7 @@ from umoja.payments.order import Order, Price, Quote
 from umoja.payments.wallets import Balance, Line
 
 KEY_MAX = 255
+PAYOUT_LINES_MAX = 10_000
 PARTY_MAX = 2**53 - 1
 """The largest number that every JSON reader keeps whole; far below what an account number holds."""
 
@@ -50,6 +51,14 @@ Pin = Annotated[
         max_length=12,
         pattern=r"^[0-9]{1,12}$",
         description="Of whoever signs; three wrong ones in a row lock it",
+    ),
+]
+LineKey = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=rf"^[\x21-\x7e]{{1,{KEY_MAX}}}$",
+        max_length=KEY_MAX,
+        description="Yours for this one payment: visible ASCII characters, another one for each",
     ),
 ]
 Yes = Annotated[bool, msgspec.Meta(description="True needs the payer's PIN")]
@@ -115,6 +124,22 @@ class ConfirmIn(In, frozen=True, kw_only=True):
 
     confirm: Yes = True
     pin: Pin | None = None
+
+
+class PayoutLineIn(In, frozen=True, kw_only=True, gc=False):
+    """One customer who is paid. `key` is remembered for ever, like an Idempotency-Key of its own."""
+
+    key: LineKey
+    phone: Phone
+    amount: Amount
+    reference: Reference = ""
+
+
+class PayoutsIn(In, frozen=True, kw_only=True):
+    """Payments of the client's organisation to customers, all in one currency."""
+
+    currency: CurrencyCode
+    lines: Annotated[list[PayoutLineIn], msgspec.Meta(min_length=1, max_length=PAYOUT_LINES_MAX)]
 
 
 class ReverseIn(In, frozen=True, kw_only=True):
@@ -216,15 +241,19 @@ class ReadyOut(msgspec.Struct, frozen=True, kw_only=True):
     shut: list[str]
 
 
-class TaxOut(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tax takes; `included` means inside the fee, otherwise on top of it."""
+class TaxOut(msgspec.Struct, frozen=True, gc=False):
+    """What one tax takes; `included` means inside the fee, otherwise on top of it.
+
+    Where it is made, as where a price and a payment are, the places of the fields are used: each
+    payment is told in these three, and words cost five times as long.
+    """
 
     tax: str
     amount: str
     included: bool
 
 
-class PriceOut(msgspec.Struct, frozen=True, kw_only=True):
+class PriceOut(msgspec.Struct, frozen=True, gc=False):
     """What it costs: amounts in major units, the rows of the market's pack that say so."""
 
     fee: str
@@ -244,7 +273,7 @@ class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
     payee_name: str
 
 
-class PaymentOut(msgspec.Struct, frozen=True, kw_only=True):
+class PaymentOut(msgspec.Struct, frozen=True, gc=False):
     """A payment as it stands. Times are RFC 3339 UTC."""
 
     id: str
@@ -264,6 +293,33 @@ class PaymentOut(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: str
     done_at: str | None
     expires_at: str | None
+
+
+class PayoutLineOut(msgspec.Struct, frozen=True, gc=False):
+    """What became of one line of payouts.
+
+    `completed` and `declined` are final. `not_done`: nothing happened; `unknown`: it may have. Send
+    both again with the same key. `fee` is what the organisation paid beyond the amount.
+    """
+
+    key: str
+    state: Literal["completed", "declined", "not_done", "unknown"]
+    payment: str | None
+    receipt: str | None
+    decline: str | None
+    fee: str
+
+
+class PayoutsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of payouts, line by line in the order they were asked; `open` is the rest to repeat."""
+
+    market: str
+    payer: int
+    currency: str
+    completed: int
+    declined: int
+    open: int
+    lines: list[PayoutLineOut]
 
 
 class PaymentsOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -348,12 +404,14 @@ def resolve(directory: Directory, market: Market, ref: PartyRef, *, operator: in
 
     A wrong name is not an error here: the desk refuses party 0 in its own words.
     """
-    named = [
-        value
-        for value in (ref.party, ref.phone, ref.till, ref.paybill, ref.agent)
-        if value is not None
-    ]
-    if len(named) + bool(ref.operator) != 1:
+    named = (
+        (ref.party is not None)
+        + (ref.phone is not None)
+        + (ref.till is not None)
+        + (ref.paybill is not None)
+        + (ref.agent is not None)
+    )
+    if named + bool(ref.operator) != 1:
         return None
     found: Party | None
     if ref.operator:
@@ -386,23 +444,34 @@ def _second(seconds: int) -> str:
 
 
 def amount_out(market: Market, minor: int, currency: str) -> str:
+    return _amount(minor, _digits(market, currency))
+
+
+def _digits(market: Market, currency: str) -> int:
     known = market.currency(currency)
-    return format_minor(minor, digits=known.digits if known else 0)
+    return known.digits if known else 0
+
+
+@lru_cache(maxsize=16_384)
+def _amount(minor: int, digits: int) -> str:
+    """Return an amount as text: fees, taxes and round amounts are few."""
+    return format_minor(minor, digits=digits)
 
 
 def price_out(market: Market, price: Price, *, amount: int, currency: str) -> PriceOut:
-    def text(minor: int) -> str:
-        return amount_out(market, minor, currency)
-
+    digits = _digits(market, currency)
+    on_top = 0
+    taxes = []
+    for line in price.taxes:
+        if not line.is_included:
+            on_top += line.minor
+        taxes.append(TaxOut(line.tax, _amount(line.minor, digits), line.is_included))
     return PriceOut(
-        fee=text(price.fee),
-        tariff=price.fee_tariff,
-        taxes=[
-            TaxOut(tax=line.tax, amount=text(line.minor), included=line.is_included)
-            for line in price.taxes
-        ],
-        payee_fee=text(price.payee_fee),
-        total=text(amount + price.charge),
+        _amount(price.fee, digits),
+        price.fee_tariff,
+        taxes,
+        _amount(price.payee_fee, digits),
+        _amount(amount + price.fee + on_top, digits),
     )
 
 
@@ -418,24 +487,25 @@ def quote_out(market: Market, quote: Quote) -> QuoteOut:
 
 def payment_out(market: Market, directory: Directory, order: Order) -> PaymentOut:
     payee = directory.get(order.payee)
+    currency = order.currency
     return PaymentOut(
-        id=order.id,
-        market=order.market,
-        product=order.product,
-        channel=order.channel,
-        state=order.state.value,
-        decline=order.decline.value if order.decline else None,
-        receipt=order.receipt or None,
-        amount=amount_out(market, order.amount, order.currency),
-        currency=order.currency,
-        price=price_out(market, order.price, amount=order.amount, currency=order.currency),
-        payer=order.payer,
-        payee=order.payee,
-        payee_name=payee.name if payee else "",
-        reference=order.reference,
-        asked_at=moment(order.asked_at),
-        done_at=moment(order.done_at) if order.done_at else None,
-        expires_at=moment(order.until) if order.until else None,
+        order.id,
+        order.market,
+        order.product,
+        order.channel,
+        order.state._value_,  # `value` looks it up each time
+        order.decline._value_ if order.decline else None,
+        order.receipt or None,
+        amount_out(market, order.amount, currency),
+        currency,
+        price_out(market, order.price, amount=order.amount, currency=currency),
+        order.payer,
+        order.payee,
+        payee.name if payee else "",
+        order.reference,
+        moment(order.asked_at),
+        moment(order.done_at) if order.done_at else None,
+        moment(order.until) if order.until else None,
     )
 
 

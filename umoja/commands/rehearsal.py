@@ -16,6 +16,7 @@ from umoja.commands.words import (
     Json,
     app,
     complain,
+    drill_app,
     print_json,
     print_table,
     progress_shown,
@@ -105,9 +106,17 @@ def watch_replay(
     return OK
 
 
-@app.command
+@drill_app.default
 def drill(
-    fault: str,
+    fault: Annotated[
+        str,
+        Parameter(
+            help="sms-route-dead is played with real payments; bank-timeouts, database-slow,"
+            " bad-tariff, fraud-spike, float-drought, market-outage, clock-skew,"
+            " duplicate-callbacks, ussd-loss, expiry, queue-stuck, slow-leak, two-at-once,"
+            " trust-mismatch and monitoring-dead on counters, each after its decoy."
+        ),
+    ],
     *,
     market: str,
     speed: Annotated[
@@ -121,6 +130,11 @@ def drill(
 
     Example: umoja drill sms-route-dead --market GH
     """
+    from umoja.simulator.campaign_faults import KINDS
+    from umoja.simulator.drill import DETECTOR_OF
+
+    if fault in KINDS and fault not in DETECTOR_OF:
+        return _drill_counts(fault, market.upper(), seed=seed, as_json=as_json)
     from umoja.simulator.sitting import stage_drill
 
     def tell(line: str) -> None:
@@ -134,6 +148,66 @@ def drill(
         rows = [(name, str(value)) for name, value in report.items()]
         print_table(f"Drill {fault} in {market.upper()}", ("what", "result"), rows)
         print_table("Timeline", ("at", "who", "what"), [tuple(each.values()) for each in timeline])
+    return OK if report["passed"] else WRONG
+
+
+@drill_app.command
+def campaign(
+    *,
+    days: Annotated[int, Parameter(validator=Number(gte=3, lte=400))] = 30,
+    faults: Annotated[int, Parameter(validator=Number(gte=1, lte=2_000))] = 60,
+    decoys: Annotated[int, Parameter(validator=Number(gte=0, lte=2_000))] = 40,
+    seed: int = 1,
+    as_json: Json = False,
+) -> int:
+    """Run weeks of eight markets with faults and decoys; print what was true, said, and the scores.
+
+    The scores come from the two lists alone. The first two days are calm: what is usual is learned.
+
+    Example: umoja drill campaign --days 30 --faults 60 --decoys 40 --seed 101 --json
+    """
+    from umoja.simulator.campaign import campaign as run_campaign
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    report = run_campaign(days=days, faults=faults, decoys=decoys, seed=seed, tell=tell)
+    if as_json:
+        print_json(report)
+        return OK
+    lists = ("truth", "incidents")
+    rows = [(name, str(value)) for name, value in report.items() if name not in lists]
+    print_table(f"Campaign of {days} days, seed {seed}", ("what", "result"), rows)
+    return OK
+
+
+def _drill_counts(fault: str, market: str, *, seed: int, as_json: bool) -> int:
+    from umoja.simulator.campaign import drill_counts
+
+    report = drill_counts(fault, market=market, seed=seed)
+    if as_json:
+        print_json(report)
+    else:
+        said = report.pop("incidents")
+        truth = report.pop("truth")
+        print_table(
+            f"Drill {fault} in {market}",
+            ("what", "result"),
+            [(name, str(value)) for name, value in report.items()],
+        )
+        print_table(
+            "What was true",
+            ("kind", "start", "end", "cause"),
+            [(row["kind"], row["start"], row["end"], row["cause"]) for row in truth],
+        )
+        print_table(
+            "What the centre said",
+            ("incident", "opened", "detector", "cause", "mitigated"),
+            [
+                (row["id"], row["opened"], row["detector"], row["cause"], row["mitigated"])
+                for row in said
+            ],
+        )
     return OK if report["passed"] else WRONG
 
 
@@ -177,6 +251,20 @@ def bench(
         int, Parameter(help="Orders that wait at the desk.", validator=Number(gte=1, lte=20_000))
     ] = 2_000,
     connections: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 256,
+    bulk: Annotated[
+        int,
+        Parameter(
+            help="Payments in one request of an organisation (http); 0: one each.",
+            validator=Number(gte=0, lte=10_000),
+        ),
+    ] = 0,
+    overload: Annotated[
+        float,
+        Parameter(
+            help="Then offer so many times the measured rate for --seconds (http).",
+            validator=Number(gte=0, lte=100),
+        ),
+    ] = 0.0,
     port: Annotated[
         int, Parameter(help="Of the server; 0: any free one.", validator=Number(gte=0, lte=65_535))
     ] = 0,
@@ -214,6 +302,12 @@ def bench(
     if not payments and not seconds:
         complain("a bench ends somewhere: give --payments or --seconds")
         return USAGE
+    if (bulk or overload) and mode != "http":
+        complain("--bulk and --overload are for http: umoja bench http …")
+        return USAGE
+    if bulk and overload:
+        complain("one of --bulk and --overload at a time")
+        return USAGE
     found = benched(
         benches.Plan(
             mode=benches.Mode(mode),
@@ -233,6 +327,8 @@ def bench(
             data=data,
             database=database,
             port=port,
+            bulk=bulk,
+            overload=overload,
             is_plotted=plot is not None,
         )
     )
@@ -254,8 +350,11 @@ def crash(
     ] = 200,
     engine: Literal["sqlite", "postgres"] = "sqlite",
     target: Annotated[
-        Literal["any", "writer", "front", "centre", "database"],
-        Parameter(help="What to kill; the database with --engine postgres only."),
+        Literal["any", "writer", "front", "centre", "database", "disk"],
+        Parameter(
+            help="What to kill; database: with --engine postgres; disk: the writer's syncs fail"
+            " (needs strace)."
+        ),
     ] = "any",
     seed: Annotated[int, Parameter(help="The same seed kills the same kinds as quickly.")] = 1,
     market: Annotated[str, Parameter(help="Default: the busiest.")] = "",

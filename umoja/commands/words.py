@@ -33,11 +33,13 @@ app = App(
 market_app = App(name="market", help="Check, make and show market packs.")
 audit_app = App(name="audit", help="The chained log of what staff did.")
 client_app = App(name="client", help="Programs that may call a market's API.")
+drill_app = App(name="drill", help="Play faults and see what the centre makes of them.")
 watch_app = App(name="watch", help="The detectors, on a series of your own.")
 app.command(market_app)
 app.command(audit_app)
 app.command(client_app)
 app.command(watch_app)
+app.command(drill_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer as JSON.")]
 Data = Annotated[

@@ -10,33 +10,34 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from umoja.faults import OutcomeUnknown, Unavailable
+from umoja.ledger.chain import ORIGIN, JournalDamaged, Line, Seal, seal_of
 from umoja.ledger.entries import Account, Bundle, Row, Transfer, Verdict
 from umoja.ledger.keys import Column, Keys, digest_of
+from umoja.ledger.page import page
+from umoja.ledger.page_fold import fold_page
+from umoja.ledger.roll import PAGE, Roll, Stock
 from umoja.ledger.rules import Snapshot, State, Taken, Undo
-
-PAGE = 5_000
-TOLD_EVERY = 10_000
-
-Line = tuple[int, str, int, int, int, bytes, bytes]
-"""sequence, id, at, source_before, target_before, moves, story: as a database keeps a row."""
 
 encode_moves = msgspec.msgpack.Encoder().encode
 _read_moves = msgspec.msgpack.Decoder(tuple[tuple[Transfer, ...], tuple[Account, ...]]).decode
 _encode_snapshot = msgspec.msgpack.Encoder().encode
-_read_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+read_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+
+log = structlog.get_logger()
+
+_DONE = Verdict.DONE
+_NOTHING_LOOKED: tuple[str | None, int, bool] = (None, 0, False)
 
 
 class Fenced(Unavailable):
     """Another writer has taken over this journal: this one may not write any more."""
-
-
-class JournalDamaged(RuntimeError):
-    """A line of the journal cannot be read or breaks a rule. Restore it from a copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +54,21 @@ class Checkpoint:
         return hashlib.sha256(self.state + self.companion).digest() == self.sha256
 
 
-class Shelf(Protocol):
+class Shelf(Stock, Protocol):
     """Where lines are kept. One writer, who took the epoch; any thread may read."""
 
-    def head(self) -> int:
-        """Return the sequence of the last line."""
-        ...
-
-    def append(self, lines: Sequence[Line]) -> None:
-        """Keep the lines durably, all or none.
+    def append(self, lines: Sequence[Line], seal: Seal) -> None:
+        """Keep the lines and their seal durably, all or none; the seal is given this epoch.
 
         Raise Fenced where another writer has taken over, Unavailable where they are not kept,
         OutcomeUnknown where that could not be found out.
         """
         ...
 
-    def line(self, sequence: int) -> Line | None: ...
-    def lines(self, *, after: int, limit: int) -> list[Line]: ...
-    def ids(self, *, after: int, limit: int) -> list[tuple[int, str]]: ...
+    def keep_seals(self, seals: Sequence[Seal]) -> None:
+        """Keep seals of lines that were written before there were seals. Raise Fenced, Unavailable."""
+        ...
+
     def checkpoint(self) -> Checkpoint | None: ...
     def keep_checkpoint(self, checkpoint: Checkpoint, columns: Sequence[Column]) -> None:
         """Replace the checkpoint, and keep key columns not kept yet. Raise Unavailable."""
@@ -90,98 +88,185 @@ class Batch:
         self._journal = journal
         self._undo: Undo = []
         self._lines: list[Line] = []
-        self._digests: list[int] = []
+        self._digests: dict[int, int] = {}  # of ids, and the lines they stand at
+        self._twins: list[tuple[int, int]] = []  # likewise, of digests that another id has as well
         self._places: dict[str, int] = {}
         self._lasts: dict[int, int] = {}  # of accounts that this batch's leading transfers have
-        self._next = journal.head + 1
+        # An id that was looked up and is not there, its digest, and whether another id has it too.
+        self._looked = _NOTHING_LOOKED
+        self._first = journal.head + 1
+        self._state, self._lines_of = journal.state, journal.lines_of
+
+    def row(self, bundle_id: str) -> Row | None:
+        place = self._places.get(bundle_id)
+        if place is not None:
+            return row_of(self._lines[place])
+        digest = digest_of(bundle_id)
+        lines = self._lines_of(digest)
+        found = self._journal.row_among(lines, bundle_id) if lines else None
+        if found is None:
+            self._looked = (bundle_id, digest, bool(lines) or digest in self._digests)
+        return found
 
     def post(self, bundle: Bundle) -> Verdict:
-        journal = self._journal
-        name = bundle.id
-        place = self._places.get(name)
-        if place is not None:
-            known = row_of(self._lines[place])
-            return Verdict.DONE if same(known, bundle) else Verdict.ID_DIFFERS
-        digest = digest_of(name)
-        before = journal.row_with(name, digest)
-        if before is not None:
-            return Verdict.DONE if same(before, bundle) else Verdict.ID_DIFFERS
-        state, undo = journal.state, self._undo
-        verdict = state.apply(bundle, undo)
-        if verdict is not Verdict.DONE:
+        name, lines, places = bundle.id, self._lines, self._places
+        if self._looked[0] != name:
+            before = self.row(name)
+            if before is not None:
+                return Verdict.DONE if same(before, bundle) else Verdict.ID_DIFFERS
+        state = self._state
+        verdict = state.apply(bundle, self._undo)
+        if verdict is not _DONE:
             return verdict
+        sequence = self._first + len(lines)
         source_before = target_before = 0
         transfers = bundle.transfers
         if transfers:
             lead, lasts = transfers[0], self._lasts
-            source_before = lasts.get(lead.source) or state.last(lead.source)
-            target_before = lasts.get(lead.target) or state.last(lead.target)
-            lasts[lead.source] = lasts[lead.target] = self._next
+            source, target = lead.source, lead.target
+            source_before = lasts.get(source) or state.last(source)
+            target_before = lasts.get(target) or state.last(target)
+            lasts[source] = lasts[target] = sequence
+        _, digest, is_twin = self._looked
+        if is_twin:
+            self._twins.append((digest, sequence))
+        else:
+            self._digests[digest] = sequence
+        self._looked = _NOTHING_LOOKED
+        places[name] = len(lines)
         moves = encode_moves((transfers, bundle.opens))
-        self._places[name] = len(self._lines)
-        self._digests.append(digest)
-        self._lines.append(
-            (self._next, name, bundle.at, source_before, target_before, moves, bundle.story)
-        )
-        self._next += 1
+        lines.append((sequence, name, bundle.at, source_before, target_before, moves, bundle.story))
         return verdict
 
     @property
     def next_sequence(self) -> int:
-        return self._next
+        return self._first + len(self._lines)
 
     def commit(self) -> None:
         if self._lines:
-            self._journal.append(self._lines, self._digests, self._lasts)
+            self._journal.append(self._lines, self._digests, self._twins, self._lasts)
         self._undo = []  # it stands
         self.abandon()
 
     def abandon(self) -> None:
         """Take back what was not committed."""
         self._journal.state.take_back(self._undo)
-        self._lines, self._digests, self._places, self._lasts = [], [], {}, {}
-        self._next = self._journal.head + 1
+        self._lines, self._digests, self._places, self._lasts = [], {}, {}, {}
+        self._twins = []
+        self._looked = _NOTHING_LOOKED
+        self._first = self._journal.head + 1
 
 
 class Journal:
     """A Ledger that keeps its lines on a shelf. Every `post` is durable when it returns."""
 
     def __init__(
-        self, shelf: Shelf, *, progress: Callable[[int, int], None] = lambda *_: None
+        self,
+        shelf: Shelf,
+        *,
+        archive: Path | None = None,
+        progress: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        """Fold what the checkpoint does not hold yet; `progress` is told lines folded and to fold."""
+        """Fold what the checkpoint does not hold yet; `progress` is told lines folded and to fold.
+
+        `archive` is the folder of archive files. Raise JournalDamaged where what is read is not what
+        was written: nothing may be served from it.
+        """
         self._shelf = shelf
         self._lock = threading.Lock()
         self._is_unsure = False
-        self._head = shelf.head()
+        self._shut = ""  # why nothing may be written any more
+        self._roll = Roll(shelf, archive)
+        self._head = self._roll.head()
         checkpoint = shelf.checkpoint()
-        # A checkpoint is only a short cut: a damaged or a too new one is passed over.
-        if checkpoint is None or not checkpoint.is_whole or checkpoint.sequence > self._head:
+        # A checkpoint is only a short cut: a damaged one is passed over, and written anew.
+        if checkpoint is not None and not checkpoint.is_whole:
+            log.warning("journal.checkpoint.damaged", journal=shelf.where)
             checkpoint = None
+        if checkpoint is not None and checkpoint.sequence > self._head:
+            raise JournalDamaged(
+                f"{shelf.where} ends at line {self._head}, but its checkpoint knows line"
+                f" {checkpoint.sequence}: lines {self._head + 1} to {checkpoint.sequence} are missing"
+            )
         self._saved_at = checkpoint.sequence if checkpoint else 0
         self._companion = checkpoint.companion if checkpoint else b""
-        self.state = State.restored(_read_snapshot(checkpoint.state)) if checkpoint else State()
+        self.state = State.restored(read_snapshot(checkpoint.state)) if checkpoint else State()
         columns = [each for each in shelf.columns() if each.last <= self._head]
         self._keys = Keys(tuple(columns))
+        self.lines_of = self._keys.at
+        """Returns the lines at which an id with a digest may stand; usually none."""
+        self._chain = self._sealed_before()
         self._fold(progress)
+
+    def _sealed_before(self) -> bytes:
+        """Seal what was written before there were seals; return the digest at the checkpoint."""
+        shelf, until = self._shelf, self._shelf.unsealed()
+        seals = shelf.seals(after=until - 1, limit=1) if until > 0 else []
+        if until > 0 and not seals and until > self._roll.archive.last:
+            log.info("journal.sealing", journal=shelf.where, lines=until)
+            self._seal_old(until)
+        digest = self._roll.digest_at(self._saved_at)
+        if digest is None:
+            raise JournalDamaged(
+                f"{shelf.where}: the seal of line {self._saved_at}, where its checkpoint was taken,"
+                " is missing"
+            )
+        return digest
+
+    def _seal_old(self, until: int) -> None:
+        after, digest = 0, b""
+        while found := self._shelf.seals(after=after, limit=PAGE):
+            after, digest = found[-1].last, found[-1].digest
+        digest = digest or ORIGIN
+        while after < until:
+            cut = self._saved_at if after < self._saved_at else until  # a batch ended there
+            lines = self._shelf.lines(after=after, limit=min(PAGE, cut - after))
+            if not lines or lines[-1][0] - after != len(lines):
+                raise JournalDamaged(f"{self._shelf.where}: a line behind {after} is missing")
+            seal = seal_of(digest, lines)
+            self._shelf.keep_seals([seal])
+            after, digest = seal.last, seal.digest
 
     def _fold(self, progress: Callable[[int, int], None]) -> None:
         todo = self._head - self._saved_at
-        for sequence, name in self._pages(self._shelf.ids, self._keys.last):
+        for sequence, name in self._pages(self._roll.ids, self._keys.last):
             if sequence > self._saved_at:
                 break
             self._keys.add(digest_of(name), sequence)
-        for done, line in enumerate(self._pages(self._shelf.lines, self._saved_at), start=1):
-            row = _readable(line)
-            if row.sequence != self._saved_at + done:
-                raise JournalDamaged(f"line {self._saved_at + done} is missing")
-            fault = fold(self.state, row)
-            if fault:
-                raise JournalDamaged(fault)
-            if row.sequence > self._keys.last:
-                self._keys.add(digest_of(row.id), row.sequence)
-            if done % TOLD_EVERY == 0:
+        done = 0
+        for lines, digest in self._roll.sealed(after=self._saved_at, before=self._chain):
+            assert digest, "a writer has sealed what was not"
+            for begin in range(0, len(lines), PAGE):
+                part = lines[begin : begin + PAGE]
+                self._fold_lines(part)
+                done += len(part)
                 progress(done, todo)
+            self._chain = digest
+        if self._saved_at + done != self._head:
+            raise JournalDamaged(
+                f"{self._shelf.where} was to end at line {self._head},"
+                f" but line {self._saved_at + done} is the last that can be read"
+            )
+
+    def _fold_lines(self, lines: Sequence[Line]) -> None:
+        """Apply lines that fit their seals: all at once, or one by one where that does not do."""
+        sequences, ids, at, source_before, target_before, moves, _ = zip(*lines, strict=True)
+        try:
+            taken_apart = page(
+                sequences[0], ids, at, source_before, target_before, map(_read_moves, moves)
+            )
+        except msgspec.DecodeError as cause:
+            raise JournalDamaged(
+                f"{self._shelf.where}: lines {sequences[0]} to {sequences[-1]} cannot be read: {cause}"
+            ) from cause
+        if not fold_page(self.state, taken_apart):
+            for line in lines:
+                fault = fold(self.state, row_of(line))
+                if fault:
+                    raise JournalDamaged(f"{self._shelf.where}: {fault}")
+        fresh = max(0, self._keys.last + 1 - sequences[0])
+        if fresh < len(ids):
+            self._keys.add_lines(list(map(digest_of, ids[fresh:])), sequences[0] + fresh)
 
     @staticmethod
     def _pages(read: Callable[..., list[tuple]], after: int) -> Iterator[tuple]:  # type: ignore[type-arg]
@@ -191,11 +276,15 @@ class Journal:
 
     # Writing
 
+    def shut(self, why: str) -> None:
+        """Write nothing any more, and say why, until the journal is opened anew. Reading goes on."""
+        self._shut = self._shut or why
+
     @contextmanager
     def batch(self) -> Iterator[Batch]:
         with self._lock:
-            if self._is_unsure:
-                raise Unavailable("the journal's last commit is unclear: start again")
+            if self._shut:
+                raise Unavailable(self._shut)
             batch = Batch(self)
             try:
                 yield batch
@@ -209,37 +298,41 @@ class Journal:
         return verdicts
 
     def append(
-        self, lines: Sequence[Line], digests: Sequence[int], lasts: Mapping[int, int]
+        self,
+        lines: Sequence[Line],
+        digests: Mapping[int, int],
+        twins: Sequence[tuple[int, int]],
+        lasts: Mapping[int, int],
     ) -> None:
         """Keep the lines of a batch; see Batch.commit for what is raised."""
+        seal = seal_of(self._chain, lines)
         try:
-            self._shelf.append(lines)
+            self._shelf.append(lines, seal)
         except OutcomeUnknown:
             # Memory and journal may differ from here on: nobody writes until a new start has read.
             self._is_unsure = True
+            self.shut("the journal's last commit is unclear: start again")
             raise
-        add = self._keys.add
-        for sequence, digest in enumerate(digests, start=lines[0][0]):
-            add(digest, sequence)
-        for account, sequence in lasts.items():
-            self.state.touch(account, sequence)
+        self._chain = seal.digest
+        self._keys.add_all(digests, twins, lines[-1][0])
+        self.state.touch_all(lasts)
         self._head = lines[-1][0]
 
     # Reading
 
     def row(self, bundle_id: str) -> Row | None:
-        return self.row_with(bundle_id, digest_of(bundle_id))
+        return self.row_among(self.lines_of(digest_of(bundle_id)), bundle_id)
 
-    def row_with(self, bundle_id: str, digest: int) -> Row | None:
-        """Return the line of an id whose digest is at hand."""
-        for sequence in self._keys.at(digest):
-            line = self._shelf.line(sequence)
+    def row_among(self, lines: Sequence[int], bundle_id: str) -> Row | None:
+        """Return the line of an id, which is at one of these lines or was never done."""
+        for sequence in lines:
+            line = self._roll.line(sequence)
             if line is not None and line[1] == bundle_id:
                 return row_of(line)
         return None
 
     def at_sequence(self, sequence: int) -> Row | None:
-        line = self._shelf.line(sequence)
+        line = self._roll.line(sequence)
         return None if line is None else row_of(line)
 
     def thread(self, thread: str) -> list[Row]:
@@ -251,12 +344,19 @@ class Journal:
     def rows(self, *, after: int = 0, limit: int | None = None) -> Iterator[Row]:
         left = limit
         while left is None or left > 0:
-            page = self._shelf.lines(after=after, limit=PAGE if left is None else min(PAGE, left))
+            page = self._roll.lines(after=after, limit=PAGE if left is None else min(PAGE, left))
             if not page:
                 return
             yield from map(row_of, page)
             after = page[-1][0]
             left = None if left is None else left - len(page)
+
+    def stories(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        yield from self._pages(self._roll.stories, after)
+
+    def sealed(self, *, after: int, before: bytes) -> Iterator[tuple[list[Line], bytes]]:
+        """Yield lines behind `after` that fit their seals, with the chain's digest: see Roll.sealed."""
+        return self._roll.sealed(after=after, before=before)
 
     def touching(self, account: int, *, before: int = 0, limit: int = 50) -> list[Row]:
         found: list[Row] = []
@@ -278,12 +378,16 @@ class Journal:
     def head(self) -> int:
         return self._head
 
+    @property
+    def is_unsure(self) -> bool:
+        return self._is_unsure
+
     # Checkpoints
 
     def taken(self) -> Taken:
         with self._lock:
-            if self._is_unsure:
-                raise Unavailable("the journal's last commit is unclear: start again")
+            if self._shut:
+                raise Unavailable(self._shut)
             return self.state.taken(self._head)
 
     def save(self, taken: Taken, companion: bytes = b"") -> None:
@@ -305,6 +409,7 @@ class Journal:
     def close(self) -> None:
         with self._lock:
             self._keys.close()
+            self._roll.close()
             self._shelf.close()
 
 
@@ -349,13 +454,6 @@ def row_of(line: Line) -> Row:
         source_before=source_before,
         target_before=target_before,
     )
-
-
-def _readable(line: Line) -> Row:
-    try:
-        return row_of(line)
-    except msgspec.DecodeError as cause:
-        raise JournalDamaged(f"line {line[0]} cannot be read: {cause}") from cause
 
 
 def columns_whole(columns: Sequence[Column]) -> bool:

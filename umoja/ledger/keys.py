@@ -8,7 +8,7 @@ import hashlib
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,10 @@ class Settled:
     def may_have(self, digest: int) -> bool:
         cells = self.cells
         mask = len(cells) * 8 - 1
-        for window in _WINDOWS:
+        bit = digest & mask  # the first window: nearly always it has the answer
+        if not cells[bit >> 3] >> (bit & 7) & 1:
+            return False
+        for window in _WINDOWS[1:]:
             bit = digest >> window & mask
             if not cells[bit >> 3] >> (bit & 7) & 1:
                 return False
@@ -96,13 +99,39 @@ class Keys:
 
     def add(self, digest: int, sequence: int) -> None:
         """Note that an id with this digest stands at line `sequence`, the newest so far."""
+        self._note(digest, sequence)
+        self._last = sequence
+        if len(self._newest) >= NEWEST_MAX:
+            self._settle()
+
+    def add_all(
+        self, fresh: Mapping[int, int], twins: Sequence[tuple[int, int]], last: int
+    ) -> None:
+        """Note lines by digests, all of them newer than what was noted before, up to line `last`.
+
+        `fresh` are of digests that no id has so far; `twins` of digests that one has, `fresh` included.
+        """
+        self._newest.update(fresh)
+        for digest, sequence in twins:
+            self._note(digest, sequence)
+        self._last = last
+        if len(self._newest) >= NEWEST_MAX:
+            self._settle()
+
+    def add_lines(self, digests: Sequence[int], first: int) -> None:
+        """Note ids that stand at line `first` and on, one each, the newest so far."""
+        fresh = dict(zip(digests, range(first, first + len(digests)), strict=True))
+        if len(fresh) == len(digests) and self._newest.keys().isdisjoint(fresh):
+            self.add_all(fresh, (), first + len(digests) - 1)
+            return
+        for sequence, digest in enumerate(digests, start=first):
+            self.add(digest, sequence)
+
+    def _note(self, digest: int, sequence: int) -> None:
         newest = self._newest
         if digest in newest:
             self._twins[digest] = (newest[digest], *self._twins.get(digest, ()))
         newest[digest] = sequence
-        self._last = sequence
-        if len(newest) >= NEWEST_MAX:
-            self._settle()
 
     def at(self, digest: int) -> tuple[int, ...]:
         """Return the lines at which ids with this digest stand, the newest first; usually none."""

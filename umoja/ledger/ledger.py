@@ -19,6 +19,13 @@ class Batch(Protocol):
         """
         ...
 
+    def row(self, bundle_id: str) -> Row | None:
+        """Return the line of a bundle that was done, in this batch or before it.
+
+        Whoever finds none and posts the id next has it looked up once and not twice.
+        """
+        ...
+
     @property
     def next_sequence(self) -> int:
         """Return the sequence that the next done bundle gets."""
@@ -43,6 +50,13 @@ class Ledger(Protocol):
         """Open a batch; leaving it without `commit` undoes all of it."""
         ...
 
+    def shut(self, why: str) -> None:
+        """Write nothing any more and raise Unavailable with `why`, until the journal is opened anew.
+
+        For when what is served must no longer be trusted. Reading goes on.
+        """
+        ...
+
     def post(self, bundles: Sequence[Bundle]) -> list[Verdict]:
         """Post one batch of bundles, commit it, and return the answer to each."""
         ...
@@ -61,11 +75,20 @@ class Ledger(Protocol):
         """Yield lines in order of doing, behind sequence `after`."""
         ...
 
+    def stories(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield sequence and story of the lines behind `after`, in order, and decode nothing else."""
+        ...
+
     def touching(self, account: int, *, before: int = 0, limit: int = 50) -> list[Row]:
         """Return the newest lines whose leading transfer has the account on either side.
 
         Below sequence `before` (0: from the newest), newest first, at most `limit`.
         """
+        ...
+
+    @property
+    def is_unsure(self) -> bool:
+        """Tell whether a commit's outcome is unknown: nothing more is written until it is opened anew."""
         ...
 
     @property

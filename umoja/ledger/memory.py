@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from umoja.faults import Unavailable
 from umoja.ledger.entries import Bundle, Row, Verdict
 from umoja.ledger.rules import State, Taken, Undo
 
@@ -25,6 +26,9 @@ class MemoryBatch:
         if verdict is Verdict.DONE:
             self._rows[bundle.id] = self._row(bundle)
         return verdict
+
+    def row(self, bundle_id: str) -> Row | None:
+        return self._rows.get(bundle_id) or self._ledger.row(bundle_id)
 
     @property
     def next_sequence(self) -> int:
@@ -69,10 +73,16 @@ class MemoryLedger:
         self._journal: list[Row] = []
         self._places: dict[str, int] = {}
         self._lock = threading.RLock()
+        self._shut = ""
+
+    def shut(self, why: str) -> None:
+        self._shut = self._shut or why
 
     @contextmanager
     def batch(self) -> Iterator[MemoryBatch]:
         with self._lock:
+            if self._shut:
+                raise Unavailable(self._shut)
             batch = MemoryBatch(self)
             try:
                 yield batch
@@ -112,10 +122,18 @@ class MemoryLedger:
         for place in range(after, last):
             yield self._journal[place]
 
+    def stories(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        for row in self.rows(after=after):
+            yield row.sequence, row.story
+
     def touching(self, account: int, *, before: int = 0, limit: int = 50) -> list[Row]:
         sequences = self.touched.get(account, [])
         newest = [s for s in reversed(sequences) if not before or s < before][:limit]
         return [self._journal[sequence - 1] for sequence in newest]
+
+    @property
+    def is_unsure(self) -> bool:
+        return False
 
     @property
     def head(self) -> int:

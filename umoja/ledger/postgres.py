@@ -8,26 +8,26 @@ name at least one. One database may hold many markets, each in its own schema.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from umoja.clock import Clock, to_micros
 from umoja.faults import OutcomeUnknown, Unavailable
+from umoja.ledger.chain import JournalDamaged, Line, Seal
 from umoja.ledger.entries import Row
 from umoja.ledger.journal import (
-    PAGE,
     Checkpoint,
     Fenced,
     Journal,
-    JournalDamaged,
-    Line,
     column_of,
     columns_whole,
     row_of,
 )
 from umoja.ledger.keys import Column
 from umoja.ledger.lease import LEASE_S, Writer, ends_at, fresh_token, require_free, this_process
+from umoja.ledger.roll import Roll, Segment
 from umoja.storage.postgres import (
     Connection,
     Link,
@@ -44,6 +44,7 @@ PIECE = 8 << 20  # bytes
 SAVING_S = 600  # for a whole checkpoint
 _LINE = "sequence, id, at, source_before, target_before, moves, story"
 _KINDS = ("int8", "text", "int8", "int8", "int8", "bytea", "bytea")
+_SEALED = "INSERT INTO seals (last, first, digest, epoch, at) VALUES (%s, %s, %s, %s, %s)"
 _COPY = f"COPY journal ({_LINE}) FROM STDIN (FORMAT BINARY)"
 _AFTER = f"SELECT {_LINE} FROM journal WHERE sequence > %s ORDER BY sequence LIMIT %s"
 _HEAD = "SELECT coalesce(max(sequence), 0) FROM journal"
@@ -51,7 +52,77 @@ _WRITER = "SELECT epoch, holder, token, until FROM writer FOR UPDATE"
 _BEGIN = f"BEGIN; {_WRITER}; {_HEAD}"
 
 
-class PostgresShelf:
+class PostgresStock:
+    """What a schema keeps of a journal: see umoja.ledger.roll.Stock."""
+
+    def __init__(self, server: Server, reader: Link) -> None:
+        self._server = server
+        self._reader = reader
+
+    @property
+    def where(self) -> str:
+        return f"the journal in {self._server.schema}"
+
+    def head(self) -> int:
+        return int(self._reader.rows(_HEAD)[0][0])
+
+    def line(self, sequence: int) -> Line | None:
+        found = self._reader.rows(f"SELECT {_LINE} FROM journal WHERE sequence = %s", (sequence,))
+        return found[0] if found else None
+
+    def lines(self, *, after: int, limit: int) -> list[Line]:
+        return self._reader.rows(_AFTER, (after, limit))
+
+    def ids(self, *, after: int, limit: int) -> list[tuple[int, str]]:
+        return self._reader.rows(
+            "SELECT sequence, id FROM journal WHERE sequence > %s ORDER BY sequence LIMIT %s",
+            (after, limit),
+        )
+
+    def stories(self, *, after: int, limit: int) -> list[tuple[int, bytes]]:
+        return self._reader.rows(
+            "SELECT sequence, story FROM journal WHERE sequence > %s ORDER BY sequence LIMIT %s",
+            (after, limit),
+        )
+
+    def seals(self, *, after: int, limit: int) -> list[Seal]:
+        rows = self._reader.rows(
+            "SELECT last, first, digest, epoch, at FROM seals WHERE last > %s"
+            " ORDER BY last LIMIT %s",
+            (after, limit),
+        )
+        return [Seal(*row) for row in rows]
+
+    def segments(self) -> list[Segment]:
+        rows = self._reader.rows(
+            "SELECT last, first, file, sha256, before, after, at FROM archives ORDER BY last"
+        )
+        return [Segment(*row) for row in rows]
+
+    def unsealed(self) -> int:
+        return int(self._reader.rows("SELECT unsealed FROM writer")[0][0])
+
+    def checkpoint(self) -> Checkpoint | None:
+        found = self._reader.rows("SELECT sequence, sha256 FROM checkpoint")
+        if not found:
+            return None
+        sequence, sha256 = found[0]
+        return Checkpoint(
+            sequence=sequence,
+            state=self._pieced("state"),
+            companion=self._pieced("companion"),
+            sha256=sha256,
+        )
+
+    def _pieced(self, owner: str) -> bytes:
+        pieces: list[bytes] = []
+        query = "SELECT bytes FROM piece WHERE owner = %s AND place = %s"
+        while found := self._reader.rows(query, (owner, len(pieces))):
+            pieces.append(found[0][0])
+        return b"".join(pieces)
+
+
+class PostgresShelf(PostgresStock):
     """Lines in a table. What `append` took is durable when it returns."""
 
     def __init__(
@@ -70,7 +141,7 @@ class PostgresShelf:
         not keep lines; PlanBroken where the schema is another program's.
         """
         migrate(server, "journal", clock)
-        self._server = server
+        super().__init__(server, Link(server, reads_only=True))
         self._clock = clock
         self._holder = holder or this_process()
         self._token = fresh_token()
@@ -78,7 +149,6 @@ class PostgresShelf:
         self._renewed_s = clock.ticks_s()
         self._writing = threading.Lock()
         self._writer = Link(server)
-        self._reader = Link(server, reads_only=True)
         self._saver = Link(server, answer_s=SAVING_S)
         self._ended = threading.Event()
         self._are_columns_sound = True
@@ -98,15 +168,17 @@ class PostgresShelf:
             if not is_told:
                 require_free(before, now=now)
             connection.execute(
-                "UPDATE writer SET epoch = %s, holder = %s, token = %s, until = %s",
+                "UPDATE writer SET epoch = %s, holder = %s, token = %s, until = %s,"
+                " unsealed = CASE WHEN unsealed < 0"
+                " THEN (SELECT coalesce(max(sequence), 0) FROM journal) ELSE unsealed END",
                 (before.epoch + 1, self._holder, self._token, ends_at(now, self._lease_s)),
             )
         return before.epoch + 1
 
     # Writing
 
-    def append(self, lines: Sequence[Line]) -> None:
-        """Keep the lines durably: see Shelf.append.
+    def append(self, lines: Sequence[Line], seal: Seal) -> None:
+        """Keep the lines and their seal durably: see Shelf.append.
 
         Where the session is lost in the commit, another asks what became of it: it takes the next
         epoch, which waits for the old transaction to end, and reads. Nothing is ever sent twice.
@@ -126,7 +198,7 @@ class PostgresShelf:
                         for line in lines:
                             write(line)
                     is_sent = True
-                    ended = connection.execute("COMMIT", prepare=False).statusmessage
+                    ended = _sealed_and_ended(connection, seal._replace(epoch=self._epoch))
                     assert ended == "COMMIT", f"a transaction without errors ended in {ended}"
             except psycopg.Error as cause:
                 if is_sent:
@@ -220,37 +292,12 @@ class PostgresShelf:
             except Unavailable:
                 continue  # the next beat tries again, and if it runs out, the epoch still guards
 
-    # Reading
-
-    def head(self) -> int:
-        return int(self._reader.rows(_HEAD)[0][0])
-
-    def line(self, sequence: int) -> Line | None:
-        found = self._reader.rows(f"SELECT {_LINE} FROM journal WHERE sequence = %s", (sequence,))
-        return found[0] if found else None
-
-    def lines(self, *, after: int, limit: int) -> list[Line]:
-        return self._reader.rows(_AFTER, (after, limit))
-
-    def ids(self, *, after: int, limit: int) -> list[tuple[int, str]]:
-        return self._reader.rows(
-            "SELECT sequence, id FROM journal WHERE sequence > %s ORDER BY sequence LIMIT %s",
-            (after, limit),
-        )
-
     # Checkpoints
 
-    def checkpoint(self) -> Checkpoint | None:
-        found = self._reader.rows("SELECT sequence, sha256 FROM checkpoint")
-        if not found:
-            return None
-        sequence, sha256 = found[0]
-        return Checkpoint(
-            sequence=sequence,
-            state=self._pieced("state"),
-            companion=self._pieced("companion"),
-            sha256=sha256,
-        )
+    def keep_seals(self, seals: Sequence[Seal]) -> None:
+        with self._writing, told(), self._writer.use() as connection, connection.transaction():
+            self._require(_writer_locked(connection))
+            connection.cursor().executemany(_SEALED, [s._replace(epoch=self._epoch) for s in seals])
 
     def keep_checkpoint(self, checkpoint: Checkpoint, columns: Sequence[Column]) -> None:
         """Replace the checkpoint, on a session of its own: appends wait for its last step only.
@@ -286,13 +333,6 @@ class PostgresShelf:
         self._are_columns_sound = len(found) == len(kept) and columns_whole(found)
         return found if self._are_columns_sound else []
 
-    def _pieced(self, owner: str) -> bytes:
-        pieces: list[bytes] = []
-        query = "SELECT bytes FROM piece WHERE owner = %s AND place = %s"
-        while found := self._reader.rows(query, (owner, len(pieces))):
-            pieces.append(found[0][0])
-        return b"".join(pieces)
-
     def close(self) -> None:
         """Let the lease go and end the sessions; closing twice is harmless."""
         if self._ended.is_set():
@@ -323,35 +363,86 @@ class PostgresLedger(Journal):
         holder: str = "",
         lease_s: int = LEASE_S,
         take_over: bool = False,
+        archive: Path | None = None,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        """Open or make the journal: see PostgresShelf, and Journal for `progress`."""
+        """Open or make the journal: see PostgresShelf, and Journal for `archive` and `progress`."""
         shelf = PostgresShelf(
             server, clock=clock, holder=holder, lease_s=lease_s, take_over=take_over
         )
         try:
-            super().__init__(shelf, progress=progress)
+            super().__init__(shelf, archive=archive, progress=progress)
         except BaseException:
             shelf.close()
             raise
 
 
-def journal_rows(server: Server) -> Iterator[Row]:
-    """Yield a journal's lines without writing, also while its writer is at work.
+class PostgresArchiveStore(PostgresStock):
+    """A journal's schema as whoever archives it uses it, also beside its writer: it takes no epoch."""
 
-    Raise Unavailable, and FileNotFoundError where there is no journal.
-    """
-    reader = Link(server, reads_only=True)
-    try:
-        if reader.rows("SELECT to_regclass('journal')::oid") == [(None,)]:
+    def __init__(self, server: Server) -> None:
+        super().__init__(server, Link(server, reads_only=True))
+        self._writer = Link(server, answer_s=SAVING_S)
+
+    def first(self) -> int:
+        return int(self._reader.rows("SELECT coalesce(min(sequence), 0) FROM journal")[0][0])
+
+    def keep_segment(self, segment: Segment) -> None:
+        """Keep the row about a file. Raise Unavailable, also where it may have been kept: look again."""
+        with told(), self._writer.use() as connection:
+            connection.execute(
+                "INSERT INTO archives (last, first, file, sha256, before, after, at)"
+                " VALUES (%s, %s, %s, %b, %b, %b, %s)",
+                segment,
+            )
+
+    def drop(self, until: int) -> None:
+        with told(), self._writer.use() as connection, connection.transaction():
+            connection.execute("DELETE FROM journal WHERE sequence <= %s", (until,))
+            connection.execute("DELETE FROM seals WHERE last <= %s", (until,))
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+class PostgresRoll(Roll):
+    """A journal's lines and seals, read beside its writer and never written."""
+
+    def __init__(self, server: Server, archive: Path | None = None) -> None:
+        """Open a journal. Raise Unavailable, and FileNotFoundError where there is none."""
+        self._link = Link(server, reads_only=True)
+        try:
+            ((journal, seals),) = self._link.rows(
+                "SELECT to_regclass('journal')::oid, to_regclass('seals')::oid"
+            )
+            if journal is not None:
+                stock = PostgresStock(server, self._link)
+                super().__init__(stock, archive, is_bare=seals is None)
+        except BaseException:
+            self._link.close()
+            raise
+        if journal is None:
+            self._link.close()
             raise FileNotFoundError(f"there is no journal in the schema {server.schema}")
-        after = 0
-        while page := reader.rows(_AFTER, (after, PAGE)):
-            for line in page:
-                yield row_of(line)
-            after = page[-1][0]
+
+    def close(self) -> None:
+        super().close()
+        self._link.close()
+
+
+def journal_rows(server: Server, archive: Path | None = None) -> Iterator[Row]:
+    """Yield a journal's lines from its files and its database, each proven by its seal.
+
+    It writes nothing, and may run while the writer is at work. Raise Unavailable, JournalDamaged, and
+    FileNotFoundError where there is no journal.
+    """
+    roll = PostgresRoll(server, archive)
+    try:
+        for lines, _ in roll.sealed():
+            yield from map(row_of, lines)
     finally:
-        reader.close()
+        roll.close()
 
 
 def _writer_locked(connection: Connection) -> Writer:
@@ -374,6 +465,21 @@ def _begun(connection: Connection) -> tuple[Writer, int]:
     cursor.nextset()
     (head,) = cursor.fetchone() or (0,)
     return writer, head
+
+
+def _sealed_and_ended(connection: Connection, seal: Seal) -> str | None:
+    """Keep a seal and commit, in one message; return what the commit ended in.
+
+    All values are our own numbers and a digest: they need no binding.
+    """
+    cursor = connection.execute(
+        "INSERT INTO seals (last, first, digest, epoch, at) VALUES"
+        f" ({seal.last:d}, {seal.first:d}, '\\x{seal.digest.hex()}', {seal.epoch:d}, {seal.at:d});"
+        " COMMIT",
+        prepare=False,
+    )
+    cursor.nextset()
+    return cursor.statusmessage
 
 
 def _writer_of(row: tuple[Any, ...] | None) -> Writer:

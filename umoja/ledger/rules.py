@@ -4,7 +4,8 @@ The state is the fold of the journal: the same bundles in the same order give th
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -63,12 +64,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     ended: list[str]
 
 
-class _Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A step that can be taken back: money moved between two slots."""
-
-    source: int
-    target: int
-    minor: int
+Posted = tuple[Transfer, ...]
+"""A step that can be taken back: transfers that moved money. A usual bundle's are there already."""
 
 
 class _Opened(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -86,9 +83,23 @@ class _Ended(msgspec.Struct, frozen=True, array_like=True, gc=False):
     forgotten: str
 
 
-Step = _Posted | _Opened | _Reserved | _Ended
+Step = Posted | _Opened | _Reserved | _Ended
 Undo = list[Step]
 """What was done, in order, so that `State.take_back` can undo it."""
+
+
+class Columns(NamedTuple):
+    """A state's columns by slot, which are written to, and what is kept of each form."""
+
+    slots: Slots
+    debits: Any
+    credits: Any
+    held: Any
+    last: Any
+    account_forms: Any
+    guards: list[int]
+    pools: list[int]
+    nets: list[int]
 
 
 class State:
@@ -108,6 +119,7 @@ class State:
         self._form_places: dict[Form, int] = {}
         self._guards: list[int] = []  # by form
         self._pools: list[tuple[str, bool]] = []  # by form: money moves within a pool only
+        self._pool_places: list[int] = []  # by form: its pool as a small number
         self._nets: list[int] = []  # by form: credits less debits of all its accounts
         self._holds: dict[str, Hold] = {}
         self._ended: dict[str, None] = {}
@@ -131,7 +143,8 @@ class State:
         return self._credits[slot] - self._debits[slot] - self._held[slot]
 
     def net(self, account: int) -> int:
-        slot = self._slots.get(account)
+        found = self._slots.in_use.get(account)
+        slot = self._slots.get(account) if found is None else found
         return 0 if slot < 0 else self._credits[slot] - self._debits[slot]
 
     def has(self, account: int) -> bool:
@@ -139,7 +152,8 @@ class State:
 
     def last(self, account: int) -> int:
         """Return the sequence of the newest line whose leading transfer has the account; 0: none."""
-        slot = self._slots.get(account)
+        found = self._slots.in_use.get(account)
+        slot = self._slots.get(account) if found is None else found
         return 0 if slot < 0 else self._last[slot]
 
     def hold(self, name: str) -> Hold | None:
@@ -176,6 +190,23 @@ class State:
     def __len__(self) -> int:
         return len(self._debits)
 
+    def columns(self) -> "Columns":
+        """Return the columns themselves, for who changes thousands of accounts at once.
+
+        They must be let go before an account is opened: a column that is lent out cannot grow.
+        """
+        return Columns(
+            slots=self._slots,
+            debits=np.frombuffer(self._debits, dtype=np.int64),
+            credits=np.frombuffer(self._credits, dtype=np.int64),
+            held=np.frombuffer(self._held, dtype=np.int64),
+            last=np.frombuffer(self._last, dtype=np.int64),
+            account_forms=np.frombuffer(self._account_forms, dtype=np.uint8),
+            guards=self._guards,
+            pools=self._pool_places,
+            nets=self._nets,
+        )
+
     # Changing
 
     def apply(self, bundle: Bundle, undo: Undo | None = None) -> Verdict:
@@ -183,52 +214,92 @@ class State:
 
         Where `undo` is given, what takes the bundle back again is added to it.
         """
+        transfers = bundle.transfers
+        if not bundle.opens and self._post_all(transfers):
+            if undo is not None:
+                undo.append(transfers)
+            return _DONE
+        return self._apply_by_step(bundle, undo)
+
+    def _post_all(self, transfers: tuple[Transfer, ...]) -> bool:
+        """Move all the money of a usual bundle, or leave no trace: one by one it is said why not.
+
+        Usual transfers, all in one place because they are by far the most frequent ones: those that
+        follow on each other from one account look it up once, and debit it once.
+        """
+        slots = self._slots
+        in_use, debits, credits_, forms = (
+            slots.in_use,
+            self._debits,
+            self._credits,
+            self._account_forms,
+        )
+        nets, guards, pools = self._nets, self._guards, self._pool_places
+        number = source = -1
+        giver = pool = free = spent = done = 0
+        is_guarded = False
+        for transfer in transfers:
+            if transfer.kind is not _POST:
+                break
+            minor = transfer.minor
+            if transfer.source != number:
+                if spent:
+                    debits[source] += spent
+                    nets[giver] -= spent
+                    spent = 0
+                number = transfer.source
+                found = in_use.get(number)
+                source = slots.get(number) if found is None else found
+                if source < 0:
+                    break
+                giver = forms[source]
+                pool = pools[giver]
+                is_guarded = guards[giver] == _CREDIT
+                if is_guarded:
+                    free = credits_[source] - debits[source] - self._held[source]
+            found = in_use.get(transfer.target)
+            target = slots.get(transfer.target) if found is None else found
+            if target < 0 or target == source or minor <= 0:
+                break
+            taker = forms[target]
+            if pools[taker] != pool or guards[taker] == _DEBIT:
+                break
+            if is_guarded:
+                if free < minor:
+                    break
+                free -= minor
+            spent += minor
+            credits_[target] += minor
+            nets[taker] += minor
+            done += 1
+        if spent:
+            debits[source] += spent
+            nets[giver] -= spent
+        if done == len(transfers):
+            return True
+        self._unpost(transfers[:done])
+        return False
+
+    def _apply_by_step(self, bundle: Bundle, undo: Undo | None) -> Verdict:
+        """Apply a bundle of any kind, transfer by transfer, or return why not."""
         steps: Undo = []
+        verdict = _DONE
         for account in bundle.opens:
             verdict = self._open(account, steps)
             if verdict is not _DONE:
-                self.take_back(steps)
-                return verdict
-        at = bundle.at
-        get = self._slots.get
-        debits, credits_, held = self._debits, self._credits, self._held
-        forms, pools, guards = self._account_forms, self._pools, self._guards
-        nets = self._nets
-        for transfer in bundle.transfers:
-            minor = transfer.minor
-            source, target = get(transfer.source), get(transfer.target)
-            if transfer.kind is not _POST or source < 0 or target < 0:
-                verdict = self._move(transfer, source, target, at, steps)
-                if verdict is _DONE:
-                    continue
-                self.take_back(steps)
-                return verdict
-            giver, taker = forms[source], forms[target]
-            # The usual transfer, all in one place because it is by far the most frequent one:
-            # `_judge` says why not where any of this does not hold.
-            if (
-                minor > 0
-                and source != target
-                and (giver == taker or pools[giver] == pools[taker])
-                and (
-                    guards[giver] != _CREDIT
-                    or credits_[source] - debits[source] - held[source] >= minor
-                )
-                and guards[taker] != _DEBIT
-            ):
-                debits[source] += minor
-                credits_[target] += minor
-                nets[giver] -= minor
-                nets[taker] += minor
-                steps.append(_Posted(source, target, minor))
-                continue
-            verdict = self._move(transfer, source, target, at, steps)
-            if verdict is not _DONE:
-                self.take_back(steps)
-                return verdict
-        if undo is not None:
+                break
+        else:
+            get = self._slots.get
+            for transfer in bundle.transfers:
+                source, target = get(transfer.source), get(transfer.target)
+                verdict = self._move(transfer, source, target, bundle.at, steps)
+                if verdict is not _DONE:
+                    break
+        if verdict is not _DONE:
+            self.take_back(steps)
+        elif undo is not None:
             undo.extend(steps)
-        return _DONE
+        return verdict
 
     def touch(self, account: int, sequence: int) -> int:
         """Note that line `sequence` has the account in its lead; return the line before it."""
@@ -237,15 +308,20 @@ class State:
         self._last[slot] = sequence
         return before
 
+    def touch_all(self, lines: Mapping[int, int]) -> None:
+        """Note for each account the newest line that has it in its lead."""
+        slots, last = self._slots, self._last
+        in_use = slots.in_use
+        for account, sequence in lines.items():
+            slot = in_use.get(account)
+            last[slots.get(account) if slot is None else slot] = sequence
+
     def take_back(self, undo: Undo) -> None:
         """Undo steps, the newest first, and empty the list."""
         for step in reversed(undo):
             match step:
-                case _Posted():
-                    self._debits[step.source] -= step.minor
-                    self._credits[step.target] -= step.minor
-                    self._nets[self._account_forms[step.source]] += step.minor
-                    self._nets[self._account_forms[step.target]] -= step.minor
+                case tuple():
+                    self._unpost(step)
                 case _Opened():
                     self._close(step.number)
                 case _Reserved():
@@ -254,6 +330,15 @@ class State:
                 case _Ended():
                     self._resume(step)
         undo.clear()
+
+    def _unpost(self, transfers: Posted) -> None:
+        get, forms = self._slots.get, self._account_forms
+        for transfer in reversed(transfers):
+            source, target, minor = get(transfer.source), get(transfer.target), transfer.minor
+            self._debits[source] -= minor
+            self._credits[target] -= minor
+            self._nets[forms[source]] += minor
+            self._nets[forms[target]] -= minor
 
     def _open(self, account: Account, steps: Undo) -> Verdict:
         form = Form(account.currency, account.guard, account.shelf, account.group)
@@ -286,7 +371,9 @@ class State:
             self._form_places[form] = place
             self._forms.append(form)
             self._guards.append(form.guard.value)
-            self._pools.append((form.currency, form.shelf is Shelf.ACCRUAL))
+            pool = (form.currency, form.shelf is Shelf.ACCRUAL)
+            self._pool_places.append(self._pools.index(pool) if pool in self._pools else place)
+            self._pools.append(pool)
             self._nets.append(0)
         return place
 
@@ -298,7 +385,7 @@ class State:
         if transfer.kind is _POST:
             verdict = self._judge(transfer.minor, source, target)
             if verdict is _DONE:
-                self._post(source, target, transfer.minor, steps)
+                self._post(transfer, source, target, steps)
             return verdict
         if transfer.kind is _HOLD:
             return self._reserve(transfer, source, target, steps)
@@ -323,12 +410,13 @@ class State:
         """Return how much may still be credited to an account that others owe."""
         return self._debits[slot] - self._credits[slot]
 
-    def _post(self, source: int, target: int, minor: int, steps: Undo) -> None:
+    def _post(self, transfer: Transfer, source: int, target: int, steps: Undo) -> None:
+        minor = transfer.minor
         self._debits[source] += minor
         self._credits[target] += minor
         self._nets[self._account_forms[source]] -= minor
         self._nets[self._account_forms[target]] += minor
-        steps.append(_Posted(source, target, minor))
+        steps.append((transfer,))
 
     def _reserve(self, transfer: Transfer, source: int, target: int, steps: Undo) -> Verdict:
         if not transfer.hold:
@@ -372,7 +460,7 @@ class State:
             del self._ended[forgotten]
         steps.append(_Ended(hold, source, forgotten))
         if is_commit:
-            self._post(source, target, transfer.minor, steps)
+            self._post(transfer, source, target, steps)
         return _DONE
 
     def _resume(self, step: _Ended) -> None:

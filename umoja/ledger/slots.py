@@ -3,6 +3,7 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,12 @@ class Slots:
     Numbers in use are found in a dictionary; the others in a sorted column, twelve bytes each.
     """
 
-    __slots__ = ("_fresh", "_in_use", "_numbers", "_places", "_sorted")
+    __slots__ = ("_fresh", "_numbers", "_places", "_sorted", "in_use")
 
     def __init__(self) -> None:
         self._numbers = array("q")  # by place
-        self._in_use: dict[int, int] = {}
+        self.in_use: dict[int, int] = {}
+        """The places at hand, for who asks often: read it afresh, never change it, and `get` the rest."""
         self._fresh: set[int] = set()  # not in the sorted column yet
         self._sorted = array("q")
         self._places = array("i")
@@ -41,7 +43,7 @@ class Slots:
 
     def get(self, number: int) -> int:
         """Return the place of a number, or -1 where it was never added."""
-        place = self._in_use.get(number)
+        place = self.in_use.get(number)
         return self._seek(number) if place is None else place
 
     def add(self, number: int) -> int:
@@ -50,7 +52,7 @@ class Slots:
         if len(self._fresh) >= IN_USE_MAX:
             self._settle()
         self._numbers.append(number)
-        self._in_use[number] = place
+        self.in_use[number] = place
         self._fresh.add(number)
         return place
 
@@ -61,15 +63,31 @@ class Slots:
             # It was put among the sorted ones in the same breath: sort again without it.
             self._numbers.pop()
             self._sort()
-            self._in_use.pop(number, None)
+            self.in_use.pop(number, None)
             return
         self._numbers.pop()
         self._fresh.remove(number)
-        del self._in_use[number]
+        del self.in_use[number]
 
     def numbers(self) -> Iterator[int]:
         """Yield every number in the order of adding."""
         return iter(self._numbers)
+
+    def places_of(self, numbers: Any) -> Any:
+        """Return the place of each number of a column, -1 where it was never added; none is put at hand.
+
+        Quick for sorted numbers: many at once are looked for where the one before was found.
+        """
+        found = np.full(len(numbers), -1, dtype=np.int64)
+        if len(self._sorted):
+            column = np.frombuffer(self._sorted, dtype=np.int64)
+            at = np.minimum(np.searchsorted(column, numbers), len(column) - 1)
+            is_there = column[at] == numbers
+            found[is_there] = np.frombuffer(self._places, dtype=np.int32)[at[is_there]]
+        missing = np.flatnonzero(found < 0)
+        get = self.in_use.get
+        found[missing] = [get(number, -1) for number in numbers[missing].tolist()]
+        return found
 
     def copy(self) -> "array[int]":
         return array("q", self._numbers)
@@ -80,16 +98,16 @@ class Slots:
         if index == len(column) or column[index] != number:
             return -1
         place = self._places[index]
-        if len(self._in_use) - len(self._fresh) >= IN_USE_MAX:
+        if len(self.in_use) - len(self._fresh) >= IN_USE_MAX:
             # Whoever is needed again is found again; only the fresh ones live nowhere else.
-            self._in_use = {each: self._in_use[each] for each in self._fresh}
-        self._in_use[number] = place
+            self.in_use = {each: self.in_use[each] for each in self._fresh}
+        self.in_use[number] = place
         return place
 
     def _settle(self) -> None:
         """Put the fresh numbers into the sorted column."""
         self._sort()
-        self._in_use.clear()
+        self.in_use.clear()
 
     def _sort(self) -> None:
         numbers = np.array(self._numbers, dtype=np.int64)

@@ -489,7 +489,8 @@ class Market:
         """
         if len(text) > 32:
             return None
-        digits = re.sub(r"[\s().\-\u00a0]", "", text)
+        # Most come bare, and a payout has thousands.
+        digits = text if text.isdigit() else re.sub(r"[\s().\-\u00a0]", "", text)
         is_international = digits.startswith(("+", "00"))
         digits = digits.removeprefix("+") if digits.startswith("+") else digits.removeprefix("00")
         if not (digits.isascii() and digits.isdigit()):

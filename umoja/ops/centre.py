@@ -11,9 +11,11 @@ from umoja.clock import Clock
 from umoja.faults import Fault
 from umoja.markets.market import Market
 from umoja.ops.audit import AuditLog
+from umoja.ops.chronicle import Chronicle
 from umoja.ops.days import Days
 from umoja.ops.duty import Duty
 from umoja.ops.incidents import Incidents
+from umoja.ops.objectives import Objectives
 from umoja.ops.paging import Console, Pager, Way
 from umoja.ops.remedies import Remedies
 from umoja.ops.staff import FIRST, Staff
@@ -42,6 +44,7 @@ class Centre:
     duty: Duty
     pager: Pager
     remedies: Remedies
+    objectives: Objectives
     _days: Days = field(repr=False)
     _database: Sql = field(repr=False)
     _closed: Event = field(repr=False, default_factory=Event)
@@ -63,6 +66,7 @@ class Centre:
         self._closed.set()
         try:
             self.incidents.keep()
+            self.objectives.keep()
             self._days.keep(is_last=True)
             entries, digest = self.audit.head()
             if self.telemetry.markets:  # not where somebody only looked into the file
@@ -101,6 +105,7 @@ def open_centre(
         audit = AuditLog(database, clock=clock)
         incidents = Incidents(database, clock=clock, markets=markets)
         days = Days(database, telemetry=telemetry, clock=clock)
+        objectives = Objectives(database, telemetry=telemetry, clock=clock)
         duty = Duty(database, clock=clock)
         pager = Pager(
             database,
@@ -114,7 +119,13 @@ def open_centre(
         incidents.listen(pager.heard)
         return Centre(
             telemetry=telemetry,
-            watch=Watch(telemetry=telemetry, incidents=incidents, days=days, clock=clock),
+            watch=Watch(
+                telemetry=telemetry,
+                incidents=incidents,
+                days=days,
+                clock=clock,
+                chronicle=Chronicle(database, board=telemetry.board, clock=clock),
+            ),
             incidents=incidents,
             staff=Staff(
                 database,
@@ -131,6 +142,7 @@ def open_centre(
                 incidents=incidents,
                 switches=Switches() if switches is None else switches,
             ),
+            objectives=objectives,
             _days=days,
             _database=database,
         )

@@ -149,6 +149,14 @@ class Counters:
                     order=seen.order_mark,
                 )
 
+    def messages_many(self, second: int, *, sent: int, in_time: int, lost: int) -> None:
+        """Count many messages of one period at once; those that are lost without what they told of."""
+        with self._lock:
+            for column, count in ((SENT, sent), (IN_TIME, in_time), (LOST, lost)):
+                if count:
+                    self.messages.add(second, column, count)
+                    self.minutes.add(second, MINUTE_MESSAGE + column, count)
+
     def heard(self, second: int) -> None:
         """Note that the market's desk gave a sign of life."""
         with self._lock:
@@ -187,10 +195,10 @@ class Counters:
         named.append(("other", row[REASONS_MAX]))
         return sorted((each for each in named if each[1]), key=lambda each: (-each[1], each[0]))
 
-    def due(self, second: int) -> tuple[Due, ...]:
+    def due(self, second: int, *, last: int = PERIODS) -> tuple[Due, ...]:
         """Return the periods of the last minutes whose messages should have arrived by now."""
         until = (second - DUE_AFTER_S) // PERIOD_S * PERIOD_S  # periods that ended before that
-        since = (second // PERIOD_S - PERIODS + 2) * PERIOD_S
+        since = max((second // PERIOD_S - PERIODS + 2) * PERIOD_S, until - last * PERIOD_S)
         found = []
         for place, row in enumerate(self.messages.rows(since=since, until=until)):
             judged, missing = judged_of(row[SENT], row[IN_TIME], row[LOST])

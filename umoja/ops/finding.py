@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from umoja.ops.board import Frame
+from umoja.ops.incident import Cause
+
 
 class Counts(Enum):
     """Which signals an incident's impact is counted from."""
@@ -69,4 +72,33 @@ class Detector(Protocol):
 
     def resumed(self, *, began_s: int) -> "Detector":
         """Return a detector that found something before the program was stopped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """What a detector of all markets finds in one of them; given at every step, until it is over.
+
+    `payments` and `minor` are what was lost beyond the usual in this step; at the first alarm of an
+    episode, since it began. `scope` is the cause that other alarms about the same may take over.
+    """
+
+    market: str
+    title: str
+    evidence: str
+    began_s: int
+    cause: Cause
+    payments: float = 0.0
+    minor: float = 0.0
+    product: str = ""
+
+
+class Wide(Protocol):
+    """Looks at all markets at once. It remembers what it has learned, and does nothing else."""
+
+    @property
+    def name(self) -> str: ...
+
+    def look(self, frame: Frame) -> list[Alarm]:
+        """Judge one step. Call it with each step once, in the order of time."""
         ...

@@ -104,14 +104,28 @@ class Harm:
                 self._orders.discard(self._remembered.popleft())
             self._orders.add(order)
             self._remembered.append(order)
-        period = max(second // PERIOD_S, self._newest)
-        impact = self._periods.get(period)
-        if impact is None:
-            self._newest = period
-            impact = self._periods[period] = Impact()
-            for old in [each for each in self._periods if each <= period - PERIODS]:
-                del self._periods[old]
+        impact = self._impact(second)
         impact.add(product=product, minor=minor, currency=currency, mark=mark)
+
+    def add_many(
+        self,
+        second: int,
+        *,
+        payments: int,
+        minor: int,
+        currency: str,
+        product: str = "",
+        marks: Distinct | None = None,
+    ) -> None:
+        """Count many payments at once, and the customers who stand behind them where they are known."""
+        impact = self._impact(second)
+        impact.payments += payments
+        if currency in impact.value_minor or len(impact.value_minor) < CURRENCIES_MAX:
+            impact.value_minor[currency] = impact.value_minor.get(currency, 0) + minor
+        if product and len(impact.products) < PRODUCTS_MAX:
+            impact.products.add(product)
+        if marks is not None:
+            impact.marks.merge(marks)
 
     def between(self, first: int, last: int) -> Impact:
         """Return the impact of the periods first..last, both included, as far as remembered."""
@@ -120,6 +134,16 @@ class Harm:
             if first <= period <= last:
                 made.merge(impact)
         return made
+
+    def _impact(self, second: int) -> Impact:
+        period = max(second // PERIOD_S, self._newest)
+        impact = self._periods.get(period)
+        if impact is None:
+            self._newest = period
+            impact = self._periods[period] = Impact()
+            for old in [each for each in self._periods if each <= period - PERIODS]:
+                del self._periods[old]
+        return impact
 
     def forget_all(self) -> None:
         """Begin again: for a clock that was set back."""

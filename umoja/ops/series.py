@@ -135,8 +135,8 @@ class Series:
 
     __slots__ = (
         "_cycles", "_errors", "_is_up_only", "_level", "_long", "_longest", "_magnitude", "_plain_size",
-        "_previous", "_probation", "_rows", "_same", "_same_share", "_scale", "_season_size", "_short", "_slow",
-        "_spread", "_sum", "_tails", "_whole", "_wide", "_window",
+        "_previous", "_probation", "_rows", "_same", "_same_share", "_scale", "_season_size",
+        "_short", "_slow", "_spread", "_sum", "_tails", "_whole", "_wide", "_window",
     )  # fmt: skip
 
     def __init__(self, *, step_s: float, is_up_only: bool = False) -> None:

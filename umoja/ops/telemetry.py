@@ -4,7 +4,7 @@ A silence is never read as good: a market whose desk gave no sign of life for fi
 blind, and minutes in which it was silent are None in every series.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -12,6 +12,7 @@ import structlog
 
 from umoja.clock import Clock, to_micros
 from umoja.markets.market import Market
+from umoja.ops.board import Board, Frame
 from umoja.ops.counters import (
     ATTEMPTS,
     DONE,
@@ -26,6 +27,7 @@ from umoja.ops.counters import (
     LATER_REFUSED,
     LOST,
     MINUTE_MESSAGE,
+    MINUTE_WIDTH,
     PERIOD_S,
     REFUSED,
     SENT,
@@ -41,6 +43,7 @@ from umoja.signals import OrderSeen, Signal
 WINDOW_S = 300
 RATE_S = 60
 BLIND_AFTER_S = 15
+FACTS_PERIODS = 12  # of messages, that detectors are shown at each look
 SERIES_MAX = 24 * 60
 TOP_REASONS = 5
 
@@ -52,6 +55,7 @@ PRODUCTS = frozenset(
         "pay_till",
         "pay_bill",
         "airtime",
+        "payout",
         "float_purchase",
         "float_transfer",
     }
@@ -113,6 +117,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Minute:
+    """One minute of a market: its ring's row, and attempts, refused and bad of each product."""
+
+    attempts: int
+    refused: int
+    bad: int
+    row: list[int]
+    products: list[tuple[str, int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Gauge:
     """What only the books know, as they told it last."""
 
@@ -147,6 +162,9 @@ class Telemetry:
             )
             for market in markets
         }
+        self.board = Board(self.markets)
+        self._usual: dict[str, float] = {}
+        self._usual_minute = -1
         self._gauges: dict[str, _Gauge] = {}
         self._began_s = self._now_s()
         self._uncounted = 0
@@ -159,11 +177,18 @@ class Telemetry:
         try:
             if isinstance(signal, OrderSeen):
                 self._counters[signal.market].order(signal)
+                self.board.order(signal)
             else:
                 self._counters[signal.market].message(signal)
+                self.board.message(signal)
         except Exception as cause:  # noqa: BLE001  the centre's trouble is told at its next look
             self._uncounted += 1
             self._trouble = cause
+
+    def hear_many(self, signals: Iterable[Signal]) -> None:
+        """Count many signals, as `hear` counts one."""
+        for signal in signals:
+            self.hear(signal)
 
     def gauge(
         self,
@@ -188,6 +213,23 @@ class Telemetry:
             head=head,
         )
         self._counters[market].heard(second)
+        self.board.heard(market, second)
+        self.board.gauge(market, "oldest_s", "recovery", oldest_ms / 1_000)
+        for currency in trust.keys() | issued.keys():
+            gap = trust.get(currency, 0) - issued.get(currency, 0)
+            self.board.gauge(market, "trust_gap", currency, gap)
+
+    def messages(
+        self, market: str, *, sent: int, in_time: int, lost: int, lost_minor: int = 0
+    ) -> None:
+        """Count many messages of now at once; `lost_minor` is the value of the payments they told of."""
+        second = self._now_s()
+        counters = self._counters[market]
+        counters.messages_many(second, sent=sent, in_time=in_time, lost=lost)
+        if lost:
+            counters.lost_receipts.add_many(
+                second, payments=lost, minor=lost_minor, currency=self.currency(market)
+            )
 
     # Telling
 
@@ -288,6 +330,38 @@ class Telemetry:
             for place, row in enumerate(rows)
         ]
 
+    # For the history
+
+    def minute(self, market: str, minute_s: int) -> Minute | None:
+        """Return what was counted in one minute of the last five, or None where nothing was heard."""
+        counters = self._counters[market]
+        row = counters.minutes.row(since=minute_s, until=minute_s + 60)
+        if not row[HEARD] and not _attempts(row):
+            return None
+        sums: dict[str, list[int]] = {}
+        for (product, _), cell in list(counters.cells.items()):
+            part = cell.ring.row(since=minute_s, until=minute_s + 60)
+            found = sums.setdefault(product, [0, 0, 0])
+            found[0] += _attempts(part)
+            found[1] += _refused(part)
+            found[2] += _failed(part)
+        return Minute(
+            attempts=_attempts(row),
+            refused=_refused(row),
+            bad=_failed(row),
+            row=list(row),
+            products=[(name, *found) for name, found in sorted(sums.items()) if any(found)],
+        )
+
+    def recall(self, market: str, minutes: Sequence[tuple[int, Sequence[int]]]) -> None:
+        """Take up minutes that were kept before a start, oldest first; those of another form are left."""
+        ring = self._counters[market].minutes
+        for second, row in minutes:
+            if len(row) == MINUTE_WIDTH:
+                for column, by in enumerate(row):
+                    if by:
+                        ring.add(second, column, by)
+
     # For the watch
 
     def facts(self, market: str) -> Facts:
@@ -296,7 +370,26 @@ class Telemetry:
         counters = self._counters[market]
         if counters.mend(second):
             log.warning("ops.telemetry.clock_set_back", market=market)
-        return Facts(market=market, now_s=second, due=counters.due(second))
+        return Facts(market=market, now_s=second, due=counters.due(second, last=FACTS_PERIODS))
+
+    def currency(self, market: str) -> str:
+        """Return the market's first currency, in which the board counts money."""
+        return self._counters[market].market.currencies[0].code
+
+    def frame(self) -> Frame | None:
+        """Return what all markets did since this was last asked; None where no time has passed.
+
+        The watch asks; nobody else may, since what was told once is not told again.
+        """
+        second = self._now_s()
+        if self._expected is not None and second // 60 != self._usual_minute:
+            self._usual_minute = second // 60
+            now = self._clock.now()
+            self._usual = {
+                code: self._expected(counters.market, now)
+                for code, counters in self._counters.items()
+            }
+        return self.board.step(second, blind_after_s=BLIND_AFTER_S, expected=self._usual)
 
     def harm(self, market: str, counts: Counts) -> Harm:
         """Return where the impact of a kind of trouble is counted."""

@@ -1,37 +1,119 @@
 """The watch: lets every detector look at every market, and carries what they find to incidents.
 
-A new detector is a file in `detectors/` and a line here.
+A new detector is a file in `detectors/` and a line here: among DETECTORS if it judges one market's
+facts, among WIDE if it judges the board of all markets at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
 from umoja.clock import Clock, to_micros
+from umoja.ops.board import Frame
+from umoja.ops.chronicle import Chronicle
 from umoja.ops.days import Days
+from umoja.ops.detectors.callbacks import callbacks
+from umoja.ops.detectors.clock_skew import clock_skew
+from umoja.ops.detectors.expiry import expiry
+from umoja.ops.detectors.failures import Failures
+from umoja.ops.detectors.float_drought import float_drought
+from umoja.ops.detectors.fraud import fraud
+from umoja.ops.detectors.invariants import invariants
+from umoja.ops.detectors.latency import Latency
+from umoja.ops.detectors.pending import pending
+from umoja.ops.detectors.silence import Silence
 from umoja.ops.detectors.sms_receipts import SmsReceipts
-from umoja.ops.finding import Detector
-from umoja.ops.incidents import Incidents
+from umoja.ops.detectors.tariff_shift import TariffShift
+from umoja.ops.detectors.trust_gap import trust_gap
+from umoja.ops.detectors.volume import Volume
+from umoja.ops.finding import Alarm, Counts, Detector, Finding, Wide
+from umoja.ops.impact import PERIOD_S, Harm
+from umoja.ops.incident import Cause
+from umoja.ops.incidents import Incidents, Scene
+from umoja.ops.localise import route_of
 from umoja.ops.telemetry import Telemetry
 
 DETECTORS: tuple[Detector, ...] = (SmsReceipts(),)
 
+WIDE: tuple[Callable[[], Wide], ...] = (
+    Silence,
+    clock_skew,
+    expiry,
+    trust_gap,
+    invariants,
+    Volume,
+    Failures,
+    pending,
+    Latency,
+    callbacks,
+    fraud,
+    float_drought,
+    TariffShift,
+)
+"""In this order: what may be the cause of another stands before it."""
+
+SERVICE = frozenset({"volume", "failures", "latency", "pending"})
+"""They see the same trouble from different sides: in one market it is one incident."""
+
+ROOTS = frozenset({"clock_skew", "expiry"})
+"""They explain what the service detectors see in their market while they last."""
+
+BOOKS = frozenset({"trust_gap", "invariants"})
+
+Planned = Callable[[str, int], Collection[str]]
+"""Returns the names (a vendor, a product, a channel, the market) that are under planned work."""
+
+Changed = Callable[[str, int], Sequence[str]]
+"""Returns what was changed lately in a market: changes, releases, tariff dates."""
+
 log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Case:
+    """What is found now about one cause in one market."""
+
+    cause: Cause
+    harm: Harm
+    seen: set[tuple[str, str]]  # detectors and products that find it
+    payments: float = 0.0
+    minor: float = 0.0
+    told: tuple[int, int] = (0, 0)
+    marked_until: int = 0
+    is_priced: bool = False  # by what its whole market lost
 
 
 class Watch:
     """Looks when it is told to: every few seconds of the clock."""
 
     def __init__(
-        self, *, telemetry: Telemetry, incidents: Incidents, days: Days, clock: Clock
+        self,
+        *,
+        telemetry: Telemetry,
+        incidents: Incidents,
+        days: Days,
+        clock: Clock,
+        chronicle: Chronicle | None = None,
+        planned: Planned = lambda _, __: (),
+        changed: Changed = lambda _, __: (),
     ) -> None:
         """Take up the detectors; one whose incident is open goes on from there."""
         self._telemetry = telemetry
         self._incidents = incidents
         self._days = days
         self._clock = clock
+        self.chronicle = chronicle
+        self.planned = planned
+        self.changed = changed
+        self._wide = tuple(make() for make in WIDE)
+        self._failures = next(each for each in self._wide if isinstance(each, Failures))
+        self._cases: dict[tuple[str, str, str], _Case] = {}
+        self._said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._on_duty: dict[tuple[str, str], Detector] = {}
+        self._muted: set[tuple[str, str, str]] = set()
+        self._routes: dict[str, Cause] = {}
         for market in telemetry.markets:
             for detector in DETECTORS:
                 opened_at = incidents.is_open(market, detector.name)
@@ -46,10 +128,15 @@ class Watch:
         lost, why = self._telemetry.uncounted()
         if lost:
             log.error("ops.telemetry.uncounted", signals=lost, cause=repr(why))
+        frame = self._telemetry.frame()
+        if frame is not None:
+            self._step("look at all", partial(self._look_at_all, frame))
         for market in self._telemetry.markets:
-            self._step(f"look at {market}", partial(self._look_at, market))
+            self._step(f"look at {market}", partial(self._look_at, market, frame))
         self._step("incidents", self._incidents.keep)
         self._step("days", self._days.keep)
+        if self.chronicle is not None:
+            self._step("chronicle", self.chronicle.keep)
 
     @staticmethod
     def _step(name: str, work: Callable[[], None]) -> None:
@@ -59,7 +146,7 @@ class Watch:
         except Exception:
             log.exception("ops.watch.bug", part=name)
 
-    def _look_at(self, market: str) -> None:
+    def _look_at(self, market: str, frame: Frame | None) -> None:
         facts = self._telemetry.facts(market)
         for (code, name), detector in self._on_duty.items():
             if code != market:
@@ -67,12 +154,127 @@ class Watch:
             judgement = detector.look(facts)
             self._on_duty[market, name] = judgement.detector
             if judgement.finding is None:
+                self._routes.pop(market, None)
                 self._incidents.quiet(market, name)
                 continue
+            cause = self._routes.get(market)
+            if cause is None and frame is not None:
+                cause = route_of(frame, market)
+                if cause is not None:
+                    self._routes[market] = cause
             self._incidents.found(
                 market,
                 name,
                 judgement.finding,
                 counts=detector.counts,
                 harm=self._telemetry.harm(market, detector.counts),
+                scene=Scene(cause=cause, changed=tuple(self.changed(market, facts.now_s))),
             )
+
+    def _look_at_all(self, frame: Frame) -> None:
+        said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+        muted: set[tuple[str, str, str]] = set()
+        found: list[tuple[Wide, list[Alarm]]] = [(detector, []) for detector in self._wide]
+        for detector, alarms in found:
+            self._step(detector.name, partial(_look_with, detector, frame, alarms))
+        for detector, alarms in found:
+            for alarm in alarms:
+                key = (alarm.market, detector.name, alarm.product)
+                case = self._said.get(key) or self._case_of(alarm, detector.name, said)
+                if self._is_muted(key, case, alarm, frame.now_s, muted):
+                    continue
+                said[key] = case
+                self._tell(alarm, detector.name, case, frame.now_s)
+        for key in self._said:
+            if key not in said:
+                self._incidents.quiet(*key)
+        self._said = said
+        self._muted = muted
+        self._cases = {key: case for key, case in self._cases.items() if key in said.values()}
+
+    def _case_of(
+        self, alarm: Alarm, name: str, said: dict[tuple[str, str, str], tuple[str, str, str]]
+    ) -> tuple[str, str, str]:
+        """Return which case an alarm belongs to: one that is open and explains it, or its own."""
+        if name in SERVICE:
+            for kinds in (ROOTS, SERVICE):
+                for found in (said, self._said):
+                    for (market, other, _), case in found.items():
+                        if market == alarm.market and other in kinds and case in self._cases:
+                            return case
+        return alarm.market, alarm.cause.kind, alarm.cause.name
+
+    def _is_muted(
+        self,
+        key: tuple[str, str, str],
+        case: tuple[str, str, str],
+        alarm: Alarm,
+        now_s: int,
+        muted: set[tuple[str, str, str]],
+    ) -> bool:
+        """Tell whether planned work explains an alarm; then for as long as the alarm lasts."""
+        if case in self._cases:
+            return False
+        if key in self._muted or alarm.cause.name in self.planned(alarm.market, now_s):
+            muted.add(key)
+            return True
+        return False
+
+    def _tell(self, alarm: Alarm, name: str, key: tuple[str, str, str], now_s: int) -> None:
+        case = self._cases.get(key)
+        if case is None:
+            case = self._cases[key] = _Case(alarm.cause, Harm(), set())
+            case.marked_until = alarm.began_s // PERIOD_S
+        case.seen.add((name, alarm.product))
+        if name in ROOTS:
+            # Nothing may be loud but the root, and payments fail for it all the same.
+            since_s = now_s - 1 if case.is_priced else alarm.began_s
+            payments, minor = self._failures.lost(alarm.market, since_s)
+            alarm = replace(alarm, payments=payments, minor=minor)
+            case.is_priced = True
+        elif case.is_priced and name == "failures":
+            alarm = replace(alarm, payments=0.0, minor=0.0)
+        self._price(case, alarm, now_s)
+        self._incidents.found(
+            alarm.market,
+            name,
+            Finding(
+                title=alarm.title,
+                evidence=alarm.evidence,
+                began_s=alarm.began_s,
+                product=alarm.product,
+            ),
+            counts=Counts.PAYMENTS,
+            harm=case.harm,
+            scene=Scene(
+                cause=case.cause,
+                changed=tuple(self.changed(alarm.market, now_s)),
+                is_money=name in BOOKS,
+            ),
+        )
+
+    def _price(self, case: _Case, alarm: Alarm, now_s: int) -> None:
+        """Add what was lost beyond the usual, and whoever was refused for it meanwhile."""
+        case.payments += alarm.payments
+        case.minor += alarm.minor
+        payments, minor = max(int(case.payments), case.told[0]), max(int(case.minor), case.told[1])
+        more = payments - case.told[0], minor - case.told[1]
+        running = now_s // PERIOD_S
+        if more == (0, 0):
+            return
+        case.told = payments, minor
+        failed = self._telemetry.harm(alarm.market, Counts.PAYMENTS)
+        marks = failed.between(case.marked_until, running - 1).marks
+        case.marked_until = max(case.marked_until, running)
+        case.harm.add_many(
+            now_s,
+            payments=more[0],
+            minor=more[1],
+            currency=self._telemetry.currency(alarm.market),
+            product=alarm.product,
+            marks=marks,
+        )
+
+
+def _look_with(detector: Wide, frame: Frame, alarms: list[Alarm]) -> None:
+    alarms += detector.look(frame)

@@ -20,7 +20,14 @@ REMEMBERED_MAX = 10_000
 REMEMBERED_FOR_S = 5.0  # so long a revoked token may still be taken by a process that knew it
 
 SCOPES = frozenset(
-    {"payments:read", "payments:write", "payments:operator", "parties:read", "parties:write"}
+    {
+        "payments:read",
+        "payments:write",
+        "payments:payout",
+        "payments:operator",
+        "parties:read",
+        "parties:write",
+    }
 )
 
 
@@ -50,7 +57,7 @@ class Clients:
         migrate(database, "clients", clock)
         self._database = database
         self._clock = clock
-        self._known: dict[str, tuple[float, int, Token]] = {}
+        self._known: dict[str, tuple[float, Token]] = {}  # and until when
 
     def close(self) -> None:
         self._database.close()
@@ -118,11 +125,11 @@ class Clients:
 
     def holder(self, text: str) -> Token | None:
         """Return who holds this token, or None where it is unknown, expired or revoked."""
-        now = to_micros(self._clock.now())
         known = self._known.get(text)
-        if known is not None and known[0] > self._clock.ticks_s() and known[1] > now:
-            return known[2]
+        if known is not None and known[0] > self._clock.ticks_s():
+            return known[1]
         self._known.pop(text, None)
+        now = to_micros(self._clock.now())
         row = self._database.one(
             "SELECT clients.*, tokens.scopes AS granted, tokens.expires_at FROM tokens"
             " JOIN clients ON clients.id = tokens.client"
@@ -140,7 +147,10 @@ class Clients:
         )
         if len(self._known) >= REMEMBERED_MAX:
             self._known.clear()
-        self._known[text] = (self._clock.ticks_s() + REMEMBERED_FOR_S, row["expires_at"], token)
+        known_for_s = min(
+            REMEMBERED_FOR_S, timedelta(microseconds=row["expires_at"] - now).total_seconds()
+        )
+        self._known[text] = (self._clock.ticks_s() + known_for_s, token)
         return token
 
     def revoke(self, client_id: str) -> bool:

@@ -1,12 +1,14 @@
 """The directory in SQL: a file or a schema for each market, with personal data of no other.
 
-One process writes it. Parties that were read are remembered, so that an order costs no query; what
-another process changes (a tool of the operator's) is seen within a second.
+Parties that were read are remembered, so that an order costs no query; what another process changes
+is seen within a second. So are the hashes of PINs, where what another process changes is seen within
+ten milliseconds.
 """
 
 import hmac
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,10 +17,10 @@ from umoja.clock import Clock, to_micros
 from umoja.markets.market import Market
 from umoja.parties.credentials import (
     TRIES_MAX,
+    PinHash,
     fresh_salt,
     is_fit,
     key_mark,
-    pin_hash,
 )
 from umoja.parties.directory import PhoneTaken, PinUnfit
 from umoja.parties.party import FIRST, Party, PinOutcome, Role, Status
@@ -28,6 +30,8 @@ from umoja.storage.port import NotUnique, Row, Sql, Value
 REMEMBERED_MAX = 200_000
 PAGE_MAX = 1_000
 LOOK_S = 1.0
+PINS_MAX = 50_000
+PIN_LOOK_S = 0.01
 
 _COLUMNS = (
     "id, role, name, phone, tier, language, status, identity_kind, identity_number, parent,"
@@ -56,6 +60,12 @@ class PartyStore:
         self._known: dict[int, Party] = {}
         self._by: dict[tuple[str, str], int] = {}
         self._looked_s = clock.ticks_s()
+        self._is_stale = False
+        self._pin_hash = PinHash(pin_key)
+        # Salt and hash of PINs whose last try was right. Never the PIN itself.
+        self._pins: dict[int, tuple[bytes, bytes]] = {}
+        self._pin_changes = 0
+        self._pins_looked_s = self._looked_s
         self._prove_key()
 
     def close(self) -> None:
@@ -170,35 +180,35 @@ class PartyStore:
         self._require_fit(pin)
         if self.get(party_id) is None:
             raise KeyError(party_id)
-        with self._database.transaction():
+        with self._changing_pin(party_id):
             self._keep_pin(party_id, pin, to_micros(self._clock.now()))
 
     def change_pin(self, party_id: int, *, old: str, new: str) -> PinOutcome:
         if not new:
             raise PinUnfit("a PIN is needed")
         self._require_fit(new)
-        with self._database.transaction():
+        with self._changing_pin(party_id):
             outcome = self._checked(party_id, old)
             if outcome is PinOutcome.RIGHT:
                 self._keep_pin(party_id, new, to_micros(self._clock.now()))
         return outcome
 
     def has_given(self, party_id: int, pin: str) -> bool:
-        row = self._database.one(
-            "SELECT salt, hash, tries FROM pins WHERE party = :party", party=party_id
-        )
-        return row is not None and row["tries"] == 0 and self._is_right(party_id, row, pin)
+        self._look_at_pins()
+        known = self._pins.get(party_id) or self._read_pin(party_id)
+        return known is not None and self._is_right(party_id, *known, pin)
 
     def check_pin(self, party_id: int, pin: str) -> PinOutcome:
         # The usual case writes nothing: right at first try. Everything else is counted inside a
         # transaction, so that guesses made at the same time count one by one.
         if self.has_given(party_id, pin):
             return PinOutcome.RIGHT
-        with self._database.transaction():
+        with self._changing_pin(party_id):
             return self._checked(party_id, pin)
 
     def reset_pin(self, party_id: int) -> None:
-        self._database.run("DELETE FROM pins WHERE party = :party", party=party_id)
+        with self._changing_pin(party_id):
+            self._database.run("DELETE FROM pins WHERE party = :party", party=party_id)
 
     def swap_sim(self, party_id: int) -> None:
         with self._database.transaction():
@@ -221,16 +231,45 @@ class PartyStore:
             return PinOutcome.NOT_SET
         if row["tries"] >= TRIES_MAX:
             return PinOutcome.LOCKED
-        if self._is_right(party_id, row, pin):
+        if self._is_right(party_id, row["salt"], row["hash"], pin):
             self._database.run("UPDATE pins SET tries = 0 WHERE party = :party", party=party_id)
             return PinOutcome.RIGHT
         self._database.run("UPDATE pins SET tries = tries + 1 WHERE party = :party", party=party_id)
         return PinOutcome.LOCKED if row["tries"] + 1 >= TRIES_MAX else PinOutcome.WRONG
 
-    def _is_right(self, party_id: int, row: Row, pin: str) -> bool:
-        return hmac.compare_digest(
-            pin_hash(self._key, party=party_id, salt=row["salt"], pin=pin), row["hash"]
+    def _is_right(self, party_id: int, salt: bytes, kept: bytes, pin: str) -> bool:
+        return hmac.compare_digest(self._pin_hash.of(party=party_id, salt=salt, pin=pin), kept)
+
+    def _read_pin(self, party_id: int) -> tuple[bytes, bytes] | None:
+        """Return salt and hash of a PIN whose last try was right; None for any other, or for none."""
+        changes = self._pin_changes
+        row = self._database.one(
+            "SELECT salt, hash, tries FROM pins WHERE party = :party", party=party_id
         )
+        if row is None or row["tries"]:
+            return None
+        found = (row["salt"], row["hash"])
+        with self._lock:
+            if changes == self._pin_changes:  # else it may have been tried wrongly by now
+                if len(self._pins) >= PINS_MAX:
+                    del self._pins[next(iter(self._pins))]
+                self._pins[party_id] = found
+        return found
+
+    @contextmanager
+    def _changing_pin(self, party_id: int) -> Iterator[None]:
+        """Open a transaction that may change this party's PIN or its tries: neither is remembered."""
+        self._forget_pin(party_id)
+        try:
+            with self._database.transaction():
+                yield
+        finally:
+            self._forget_pin(party_id)  # also what was read meanwhile
+
+    def _forget_pin(self, party_id: int) -> None:
+        with self._lock:
+            self._pin_changes += 1
+            self._pins.pop(party_id, None)
 
     def _keep_pin(self, party_id: int, pin: str, now: int) -> None:
         self._keep_pins([(party_id, pin)], now)
@@ -239,7 +278,7 @@ class PartyStore:
         rows: list[dict[str, Value]] = []
         for party_id, pin in pins:
             salt = fresh_salt()
-            kept = pin_hash(self._key, party=party_id, salt=salt, pin=pin)
+            kept = self._pin_hash.of(party=party_id, salt=salt, pin=pin)
             rows.append({"party": party_id, "salt": salt, "hash": kept, "now": now})
         self._database.run_many(
             "INSERT INTO pins (party, salt, hash, tries, set_at)"
@@ -295,8 +334,27 @@ class PartyStore:
         now_s = self._clock.ticks_s()
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
-            if self._database.changed_elsewhere():
+            self._look_elsewhere()
+            if self._is_stale:
+                self._is_stale = False
                 self._forget()
+
+    def _look_at_pins(self) -> None:
+        """Forget PINs when another process has written: it may have counted a wrong one.
+
+        Within PIN_LOOK_S of its third wrong try elsewhere, a PIN can be tried once more here.
+        """
+        now_s = self._clock.ticks_s()
+        if now_s - self._pins_looked_s >= PIN_LOOK_S:
+            self._pins_looked_s = now_s
+            self._look_elsewhere()
+
+    def _look_elsewhere(self) -> None:
+        if self._database.changed_elsewhere():
+            self._is_stale = True
+            with self._lock:
+                self._pin_changes += 1
+                self._pins.clear()
 
     def _forget(self) -> None:
         with self._lock:

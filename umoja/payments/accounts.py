@@ -6,6 +6,9 @@ from umoja.ledger.entries import Account, Guard, Shelf
 from umoja.markets.market import Market
 from umoja.parties.party import SYSTEM
 
+PARTY_SHIFT = 8
+"""An account number is the party's number, shifted, with its purse and its currency behind it."""
+
 
 class Purse(Enum):
     """What a party keeps apart. The first four belong to anybody, the rest to the operator."""
@@ -47,7 +50,11 @@ class Accounts:
         self._codes = [currency.code for currency in market.currencies]
 
     def number(self, party: int, purse: Purse, currency: str) -> int:
-        return party << 8 | purse.tail | self._slots[currency]
+        return party << PARTY_SHIFT | purse.tail | self._slots[currency]
+
+    def slot(self, currency: str) -> int:
+        """Return the currency's part of an account number."""
+        return self._slots[currency]
 
     def system(self, purse: Purse, currency: str) -> int:
         return self.number(SYSTEM, purse, currency)
@@ -72,4 +79,4 @@ def purse_of(number: int) -> Purse:
 
 
 def party_of(number: int) -> int:
-    return number >> 8
+    return number >> PARTY_SHIFT

@@ -1,5 +1,6 @@
 """A branch: one market's whole money plane, as the channels and the console are handed it."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ class Teller(Protocol):
 
     def order_id(self, client: str, key: str) -> str: ...
     async def submit(self, request: Request) -> Order: ...
+    def enqueue(self, request: Request) -> "asyncio.Future[Order]": ...
     async def look_up(self, order: str) -> Order | None: ...
     async def price(
         self,

@@ -7,6 +7,7 @@ from umoja.payments.products.float_purchase import FLOAT_PURCHASE
 from umoja.payments.products.float_transfer import FLOAT_TRANSFER
 from umoja.payments.products.pay_bill import PAY_BILL
 from umoja.payments.products.pay_till import PAY_TILL
+from umoja.payments.products.payout import PAYOUT
 from umoja.payments.products.send_money import SEND_MONEY
 from umoja.payments.products.withdraw import WITHDRAW
 
@@ -19,6 +20,7 @@ PRODUCTS: dict[str, Product] = {
         PAY_TILL,
         PAY_BILL,
         AIRTIME,
+        PAYOUT,
         FLOAT_PURCHASE,
         FLOAT_TRANSFER,
     )

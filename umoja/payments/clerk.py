@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -19,13 +19,13 @@ from umoja.ledger.ledger import Batch, Ledger
 from umoja.markets.market import Market, Service
 from umoja.parties.directory import Directory
 from umoja.parties.party import SYSTEM, Party, Role
-from umoja.payments.accounts import Accounts, Purse
+from umoja.payments.accounts import PARTY_SHIFT, Accounts, Purse
 from umoja.payments.catalogue import PRODUCTS
 from umoja.payments.decide import (
     OPERATOR,
     Facts,
+    Known,
     counts_for_usage,
-    deal,
     decided,
     entry,
     order_of,
@@ -47,6 +47,7 @@ from umoja.payments.order import (
     Consent,
     Decline,
     Lapse,
+    Leg,
     Order,
     Price,
     Quote,
@@ -55,7 +56,8 @@ from umoja.payments.order import (
     Settle,
     State,
 )
-from umoja.payments.usage import Counters, Packed
+from umoja.payments.product import Deal, Product
+from umoja.payments.usage import NO_USAGE, Counters, Packed
 from umoja.switches import Switches
 
 SIM_LOCK = timedelta(hours=24)
@@ -63,13 +65,14 @@ MARKS_MAX = 100_000
 _MICROSECOND = timedelta(microseconds=1)
 _BOOKED = Step.BOOKED.value
 _CHANGES_USAGE = COUNTS | UNCOUNTS
+_SIM_LOCK = SIM_LOCK // _MICROSECOND
+_POST = Kind.POST
 
 encode_order = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(Order).decode
 
-Undo = list[Callable[[], None]]
-K = TypeVar("K")
-V = TypeVar("V")
+Undo = list[tuple[Callable[..., None], tuple[Any, ...]]]
+"""What takes back what the clerk remembers, in the order of doing: see `take_back`."""
 
 
 class Companion(msgspec.Struct, array_like=True):
@@ -79,7 +82,35 @@ class Companion(msgspec.Struct, array_like=True):
     waiting: dict[str, Order]
 
 
+Change = tuple[Usage, Usage | None]
+"""What a payer has used before an order and with it, where that was found out already, else None."""
+
+NO_CHANGE: Change = (NO_USAGE, None)
+
+
+def take_back(undo: Undo) -> None:
+    """Undo what was remembered, the newest first."""
+    for do, words in reversed(undo):
+        do(*words)
+
+
 _decode_companion = msgspec.msgpack.Decoder(Companion).decode
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """What of an order a start reads: the rest of its story is passed over, which is most of it."""
+
+    id: str
+    product: str
+    payer: int = 0
+    amount: int = 0
+    currency: str = ""
+    state: State = State.AWAITING
+    step: str = ""
+    booked_at: int = 0
+
+
+_read_told = msgspec.msgpack.Decoder(Told).decode
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -110,21 +141,26 @@ class Clerk:
         self._switches = switches
         self._mark_key = mark_key
         self._accounts = Accounts(market)
+        self._known: Known = {}
+        first, *others = [
+            (self._accounts.number(0, Purse.WALLET, each.code), each.code)
+            for each in market.currencies
+        ]
+        self._first_wallet, self._other_wallets = first[0], others
         self._counters = Counters(counted(market))
         self._staged: dict[str, Order] = {}  # orders of the batch that is being decided
         self._marks: dict[int, int] = {}
         self._day = (0, 0, date.min)  # from, until (microseconds), and which day that is
         after, companion = ledger.saved()
-        kept = _decode_companion(companion) if companion else None
+        kept = _companion_of(companion)
         # Where the pack counts other services than before, all is counted anew.
         if kept is not None and self._counters.unpack(kept.usage):
             self.waiting = kept.waiting
         else:
             after = 0
-        for row in ledger.rows(after=after):
-            if row.story:
-                self._apply(decode_order(row.story), [])
-        self._staged.clear()
+        for _, story in ledger.stories(after=after):
+            if story:
+                self._recall(story)
 
     def companion(self) -> bytes:
         """Return the fold as bytes, for a checkpoint."""
@@ -160,15 +196,14 @@ class Clerk:
 
     def quote(self, ask: Ask, moment: Moment) -> Quote | Decline:
         """Return what an order would cost, or why it would be refused. Nothing is kept."""
-        order = order_of(ask, order_id="", market=self.market.code, fingerprint="", now=0)
-        price, decline = decided(order, self._gather(ask, moment))
+        price, decline, _ = decided(ask, self._gather(ask, moment), self._known)
         if decline is not None:
             return decline
         purse = PRODUCTS[ask.product].payer_purse
         source = self._accounts.number(ask.payer, purse, ask.currency)
         total = ask.amount + price.charge
         if purse is not Purse.TRUST and self._ledger.state.available(source) < total:
-            return self._short(order)
+            return self._short(ask.product)
         party = self._party(ask.payee)
         return Quote(
             product=ask.product,
@@ -181,14 +216,8 @@ class Clerk:
 
     def refused(self, ask: Ask, decline: Decline, *, now: int) -> Order:
         """Return an ask that was refused before the desk."""
-        order = order_of(
-            ask,
-            order_id=order_id(self.market.code, ask.client, ask.key),
-            market=self.market.code,
-            fingerprint="",
-            now=now,
-            payer_mark=self.mark(ask.payer),
-        )
+        number, market = order_id(self.market.code, ask.client, ask.key), self.market.code
+        order = order_of(ask, number, market, "", now, self.mark(ask.payer))
         return self._declined(order, decline, now=now)
 
     def moment_of(self, micros: int) -> Moment:
@@ -215,37 +244,52 @@ class Clerk:
     def _begin(self, ask: Ask, batch: Batch, undo: Undo) -> tuple[Order, bool]:
         number = order_id(self.market.code, ask.client, ask.key)
         fingerprint = hashlib.blake2b(encode_order(ask), digest_size=16).hexdigest()
-        known = self._standing(number)
-        moment = self.moment
-        order = order_of(
-            ask,
-            order_id=number,
-            market=self.market.code,
-            fingerprint=fingerprint,
-            now=moment.now,
-            payer_mark=self.mark(ask.payer),
-        )
+        known = self._standing(number, batch)
+        moment, market = self.moment, self.market.code
+        now, mark = moment.now, self.mark(ask.payer)
         if known is not None:
             if hmac.compare_digest(known.fingerprint, fingerprint):
                 return known, False
+            order = order_of(ask, number, market, fingerprint, now, mark)
             return _replaced(order, state=State.DECLINED, decline=Decline.KEY_REUSED), False
-        price, decline = decided(order, self._gather(ask, moment))
+        facts = self._gather(ask, moment)
+        price, decline, after = decided(ask, facts, self._known)
+        if decline is None and ask.is_confirmed:
+            product = PRODUCTS[ask.product]
+            legs = self._legs(product, ask, price)
+            is_held = product.asks_partner
+            # By places, because each payment passes here: the fields of Order in their order.
+            booked = Order(
+                number, market, ask.product, ask.channel, ask.client, fingerprint,
+                ask.payer, ask.payee, ask.actor, ask.amount, ask.currency, ask.reference, price,
+                State.HELD if is_held else State.COMPLETED,
+                None,
+                "" if is_held else self._receipt(batch),
+                _BOOKED,
+                now,
+                now,
+                0 if is_held else now,
+                1,
+                legs,
+                _hold_of(number) if is_held else "",
+                "",
+                0,
+                mark,
+            )  # fmt: skip
+            return self._keep(None, booked, _moves(booked), batch, undo, (facts.usage, after)), True
+        order = order_of(ask, number, market, fingerprint, now, mark, price)
         if decline is not None:
-            refused = self._declined(_replaced(order, price=price), decline, now=moment.now)
-            return self._keep(None, refused, (), batch, undo), True
-        if not ask.is_confirmed:
-            awaiting = _replaced(
-                order,
-                price=price,
-                step=Step.ASKED.value,
-                state=State.AWAITING,
-                until=moment.now + AWAITING_FOR // _MICROSECOND,
-            )
-            return self._keep(None, awaiting, (), batch, undo), True
-        return self._book(None, order, price, batch, undo), True
+            return self._keep(None, self._declined(order, decline, now=now), (), batch, undo), True
+        awaiting = _replaced(
+            order,
+            step=Step.ASKED.value,
+            state=State.AWAITING,
+            until=now + AWAITING_FOR // _MICROSECOND,
+        )
+        return self._keep(None, awaiting, (), batch, undo), True
 
     def _confirm(self, request: Confirm, batch: Batch, undo: Undo) -> tuple[Order, bool]:
-        order = self._standing(request.order)
+        order = self._standing(request.order, batch)
         if order is None or order.client != request.client:
             return self._unknown(request.order), False
         if order.state is not State.AWAITING:
@@ -260,48 +304,36 @@ class Clerk:
             return self._keep(standing, cancelled, (), batch, undo), True
         # Limits, switches and parties may have changed since it was asked; the price that the
         # payer has seen stands.
-        _, decline = decided(order, self._gather(_as_ask(order), self.moment))
+        facts = self._gather(order, self.moment)
+        _, decline, after = decided(order, facts, self._known)
         if decline is not None:
             refused = self._declined(order, decline, now=self.moment.now)
             return self._keep(standing, refused, (), batch, undo), True
-        return self._book(standing, order, order.price, batch, undo), True
-
-    def _book(
-        self,
-        standing: Order | None,
-        order: Order,
-        price: Price,
-        batch: Batch,
-        undo: Undo,
-    ) -> Order:
-        """Post the order's legs, or hold them for a partner; short of money it is declined."""
         product = PRODUCTS[order.product]
-        order = _replaced(order, price=price, until=0, step=_BOOKED, booked_at=self.moment.now)
+        is_held = product.asks_partner
+        booked = _replaced(
+            order,
+            until=0,
+            step=_BOOKED,
+            booked_at=self.moment.now,
+            state=State.HELD if is_held else State.COMPLETED,
+            legs=self._legs(product, order, order.price),
+            hold=_hold_of(order.id) if is_held else "",
+            done_at=0 if is_held else self.moment.now,
+            receipt="" if is_held else self._receipt(batch),
+        )
+        return self._keep(standing, booked, _moves(booked), batch, undo, (facts.usage, after)), True
+
+    def _legs(self, product: Product, order: Ask | Order, price: Price) -> tuple[Leg, ...]:
         dealer = None
         if product.earns:
             agent = order.payer if product.earns == "payer" else order.payee
             dealer = self._dealer_of(self._party(agent))
-        legs = product.legs(deal(order, self._accounts, dealer))
-        if product.asks_partner:
-            hold = f"{order.id}.h"
-            transfers = tuple(
-                Transfer(Kind.HOLD, leg.source, leg.target, leg.minor, f"{hold}{number}")
-                for number, leg in enumerate(legs)
-            )
-            done = _replaced(order, state=State.HELD, legs=legs, hold=hold)
-        else:
-            transfers = tuple([Transfer(Kind.POST, g.source, g.target, g.minor) for g in legs])
-            done = _replaced(
-                order,
-                state=State.COMPLETED,
-                legs=legs,
-                done_at=self.moment.now,
-                receipt=self._receipt(batch),
-            )
-        return self._keep(standing, done, transfers, batch, undo)
+        slot = self._accounts.slot(order.currency)
+        return product.legs(Deal(order, price, slot, dealer.id if dealer else 0))
 
     def _settle(self, request: Settle, batch: Batch, undo: Undo) -> tuple[Order, bool]:
-        order = self._standing(request.order)
+        order = self._standing(request.order, batch)
         if order is None:
             return self._unknown(request.order), False
         if order.state is not State.HELD:
@@ -323,7 +355,7 @@ class Clerk:
         return self._keep(order, settled, transfers, batch, undo), True
 
     def _reverse(self, request: Reverse, batch: Batch, undo: Undo) -> tuple[Order, bool]:
-        order = self._standing(request.order)
+        order = self._standing(request.order, batch)
         if order is None or order.payer != request.payer:
             return self._unknown(request.order), False
         if order.state in {State.REVERSAL_ASKED, State.REVERSED}:
@@ -343,11 +375,11 @@ class Clerk:
             until=self.moment.now + REVERSAL_ANSWER_FOR // _MICROSECOND,
         )
         transfer = Transfer(Kind.HOLD, lead.target, lead.source, lead.minor, hold)
-        verdict = batch.post(self._bundle(asked, (transfer,)))
+        verdict = self._post(asked, (transfer,), batch)
         if verdict is Verdict.NOT_ENOUGH:
             return _replaced(order, decline=Decline.MONEY_GONE), False
         assert verdict is Verdict.DONE, f"a reversal's hold was refused: {verdict.name}"
-        self._apply(asked, undo)
+        self._apply(asked, NO_CHANGE, undo)
         return asked, True
 
     def _why_not_reversible(self, order: Order) -> Decline | None:
@@ -359,7 +391,7 @@ class Clerk:
         return None
 
     def _consent(self, request: Consent, batch: Batch, undo: Undo) -> tuple[Order, bool]:
-        order = self._standing(request.order)
+        order = self._standing(request.order, batch)
         if order is None or order.payee != request.payee:
             return self._unknown(request.order), False
         if order.state is not State.REVERSAL_ASKED:
@@ -398,7 +430,7 @@ class Clerk:
         return self._keep(order, kept, (transfer,), batch, undo)
 
     def _lapse(self, request: Lapse, batch: Batch, undo: Undo) -> tuple[Order, bool]:
-        order = self._standing(request.order)
+        order = self._standing(request.order, batch)
         if order is None:
             return self._unknown(request.order), False
         if not order.until or order.until > self.moment.now:
@@ -424,23 +456,26 @@ class Clerk:
             self._day = (start, end, day)
         return day
 
-    def _gather(self, ask: Ask, moment: Moment) -> Facts:
+    def _gather(self, ask: Ask | Order, moment: Moment) -> Facts:
         payer, payee = self._party(ask.payer), self._party(ask.payee)
         product = PRODUCTS.get(ask.product)
         dealer = None
         if product is not None and product.earns:
             dealer = self._dealer_of(payee if product.earns == "payee" else payer)
         swapped_at = payer.sim_swapped_at if payer else 0
+        stopped = None
+        if self._switches.stopped:
+            stopped = self._switches.reason_stopped(market=self.market.code, product=ask.product)
         return Facts(
-            market=self.market,
-            day=moment.day,
-            payer=payer,
-            payee=payee,
-            dealer=dealer,
-            usage=self._counters.get(ask.payer, product.service) if product and payer else Usage(),
-            payee_balance=self._wealth(payee) if payee else 0,
-            stopped=self._switches.reason_stopped(market=self.market.code, product=ask.product),
-            is_sim_fresh=bool(swapped_at) and moment.now < swapped_at + SIM_LOCK // _MICROSECOND,
+            self.market,
+            moment.day,
+            payer,
+            payee,
+            dealer,
+            self._counters.get(ask.payer, product.service) if product and payer else NO_USAGE,
+            self._wealth(payee) if payee else 0,
+            stopped,
+            bool(swapped_at) and moment.now < swapped_at + _SIM_LOCK,
         )
 
     def _party(self, party_id: int) -> Party | None:
@@ -455,12 +490,10 @@ class Clerk:
         """Return all that a customer's wallets hold, in the market's first currency."""
         if party.role is not Role.CUSTOMER:
             return 0
-        total = 0
-        for currency in self.market.currencies:
-            net = self._ledger.state.net(
-                self._accounts.number(party.id, Purse.WALLET, currency.code)
-            )
-            total += in_first_currency(self.market, net, currency.code)
+        number, net = party.id << PARTY_SHIFT, self._ledger.state.net
+        total = net(number | self._first_wallet)
+        for tail, currency in self._other_wallets:
+            total += in_first_currency(self.market, net(number | tail), currency)
         return total
 
     # Keeping
@@ -472,33 +505,33 @@ class Clerk:
         transfers: tuple[Transfer, ...],
         batch: Batch,
         undo: Undo,
+        usage: Change = NO_CHANGE,
     ) -> Order:
         """Post the order's next journal line; short of money, keep it as declined instead."""
         if before is not None and before.state is not order.state:
             assert may_follow(before.state, order.state), f"{order.state} after {before.state}"
-        verdict = batch.post(self._bundle(order, transfers))
+        verdict = self._post(order, transfers, batch)
         if verdict is Verdict.NOT_ENOUGH and order.step == _BOOKED:
             short = _replaced(order, legs=(), receipt="", hold="", until=0, booked_at=0)
-            order = self._declined(short, self._short(order), now=self.moment.now)
-            verdict = batch.post(self._bundle(order, ()))
+            order = self._declined(short, self._short(order.product), now=self.moment.now)
+            verdict = self._post(order, (), batch)
         assert verdict is Verdict.DONE, f"order {order.id} was refused: {verdict.name}"
-        self._apply(order, undo)
+        self._apply(order, usage, undo)
         return order
 
-    def _bundle(self, order: Order, transfers: tuple[Transfer, ...]) -> Bundle:
+    def _post(self, order: Order, transfers: tuple[Transfer, ...], batch: Batch) -> Verdict:
+        """Post an order's line; accounts that are new are opened with it."""
+        name, now, story = f"{order.id}.{order.events - 1}", self.moment.now, encode_order(order)
+        verdict = batch.post(Bundle(name, now, transfers, (), story))
+        if verdict is not Verdict.ACCOUNT_UNKNOWN:
+            return verdict
         has = self._ledger.state.has
-        new = [
-            number
-            for transfer in transfers
-            for number in (transfer.source, transfer.target)
-            if not has(number)
-        ]
-        opens = tuple(map(self._accounts.account, dict.fromkeys(new))) if new else ()
-        return Bundle(
-            f"{order.id}.{order.events - 1}", self.moment.now, transfers, opens, encode_order(order)
-        )
+        numbers = [each for move in transfers for each in (move.source, move.target)]
+        new = [number for number in dict.fromkeys(numbers) if not has(number)]
+        opens = tuple(map(self._accounts.account, new))
+        return batch.post(Bundle(name, now, transfers, opens, story))
 
-    def _apply(self, order: Order, undo: Undo) -> None:
+    def _apply(self, order: Order, usage: Change, undo: Undo) -> None:
         """Fold one journal line into what the desk remembers; the same for new and old lines."""
         if order.state in WAITING:
             _put(self.waiting, order.id, order, undo)
@@ -507,15 +540,38 @@ class Clerk:
         self._staged[order.id] = order  # emptied after each batch, whatever became of it
         if order.step in _CHANGES_USAGE and counts_for_usage(order):
             payer, service = order.payer, PRODUCTS[order.product].service
-            usage = self._counters.get(payer, service)
-            change = added if order.step in COUNTS else taken_back
-            day = self._day_of(order.booked_at)
+            before, after = usage
+            if after is None or order.step not in COUNTS:
+                before = self._counters.get(payer, service)
+                change = added if order.step in COUNTS else taken_back
+                day = self._day_of(order.booked_at)
+                after = change(before, entry(self.market, order, day=day))
             put = self._counters.put
-            put(payer, service, change(usage, entry(self.market, order, day=day)))
-            undo.append(lambda: put(payer, service, usage))
+            put(payer, service, after)
+            undo.append((put, (payer, service, before)))
 
-    def _standing(self, order_id: str) -> Order | None:
-        return self._staged.get(order_id) or self.find(order_id)
+    def _recall(self, story: bytes) -> None:
+        """Fold an old journal line as `_apply` folds a new one, reading only what that needs."""
+        told = _read_told(story)
+        if told.state in WAITING:
+            self.waiting[told.id] = decode_order(story)
+        elif told.id in self.waiting:
+            del self.waiting[told.id]
+        if told.step in _CHANGES_USAGE and counts_for_usage(told):
+            payer, service = told.payer, PRODUCTS[told.product].service
+            change = added if told.step in COUNTS else taken_back
+            day = self._day_of(told.booked_at)
+            before = self._counters.get(payer, service)
+            self._counters.put(payer, service, change(before, entry(self.market, told, day=day)))
+
+    def _standing(self, order_id: str, batch: Batch) -> Order | None:
+        """Return an order as it stands after what this batch has decided so far."""
+        staged = self._staged.get(order_id)
+        if staged is not None:
+            return staged
+        if order_id not in self.waiting and batch.row(f"{order_id}.0") is None:
+            return None
+        return self.find(order_id)
 
     def _declined(self, order: Order, decline: Decline, *, now: int) -> Order:
         return _replaced(
@@ -537,9 +593,9 @@ class Clerk:
             done_at=self.moment.now,
         )
 
-    def _short(self, order: Order) -> Decline:
+    def _short(self, product: str) -> Decline:
         """Name whose money is short: a customer's wallet or an agent's float."""
-        is_float = PRODUCTS[order.product].payer_purse is Purse.FLOAT
+        is_float = PRODUCTS[product].payer_purse is Purse.FLOAT
         return Decline.AGENT_FLOAT_SHORT if is_float else Decline.NOT_ENOUGH
 
     def _unknown(self, order_id: str) -> Order:
@@ -568,34 +624,39 @@ def _replaced(order: Order, **changes: Any) -> Order:
     return msgspec.structs.replace(order, **changes)
 
 
-def _as_ask(order: Order) -> Ask:
-    """Return what an order asks, to gather its facts again."""
-    return Ask(
-        client=order.client,
-        key="",
-        channel=order.channel,
-        product=order.product,
-        payer=order.payer,
-        payee=order.payee,
-        amount=order.amount,
-        currency=order.currency,
-        reference=order.reference,
-        actor=order.actor,
-    )
+def _hold_of(order_id: str) -> str:
+    """Return the stem of the names of the holds that wait for a partner."""
+    return f"{order_id}.h"
 
 
-def _put(where: dict[K, V], key: K, value: V | None, undo: Undo) -> None:
-    """Set or remove a key, and note how to take that back."""
-    before = where.get(key)
-    if value is None:
-        where.pop(key, None)
+def _moves(order: Order) -> tuple[Transfer, ...]:
+    """Return the transfers of an order that is booked: its legs, or holds of them."""
+    if order.hold:
+        return tuple(
+            Transfer(Kind.HOLD, leg.source, leg.target, leg.minor, f"{order.hold}{number}")
+            for number, leg in enumerate(order.legs)
+        )
+    return tuple([Transfer(_POST, leg.source, leg.target, leg.minor) for leg in order.legs])
+
+
+def _companion_of(data: bytes) -> Companion | None:
+    """Return what a checkpoint has of the clerk's; None where it has nothing, or an older form."""
+    if not data:
+        return None
+    try:
+        return _decode_companion(data)
+    except msgspec.ValidationError:
+        return None
+
+
+def _put(waiting: dict[str, Order], order_id: str, order: Order | None, undo: Undo) -> None:
+    """Set or remove an order that waits, and note how to take that back."""
+    undo.append((_set, (waiting, order_id, waiting.get(order_id))))
+    _set(waiting, order_id, order)
+
+
+def _set(waiting: dict[str, Order], order_id: str, order: Order | None) -> None:
+    if order is None:
+        waiting.pop(order_id, None)
     else:
-        where[key] = value
-
-    def back() -> None:
-        if before is None:
-            where.pop(key, None)
-        else:
-            where[key] = before
-
-    undo.append(back)
+        waiting[order_id] = order

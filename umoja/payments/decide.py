@@ -4,12 +4,12 @@ What only the ledger knows (is there enough?) is asked last, when the legs are p
 """
 
 from datetime import date
+from typing import Protocol
 
 import msgspec
 
-from umoja.markets.market import Market
+from umoja.markets.market import Ceiling, Market
 from umoja.parties.party import SYSTEM, Party, Role, Status
-from umoja.payments.accounts import Accounts
 from umoja.payments.catalogue import PRODUCTS
 from umoja.payments.limits import (
     Entry,
@@ -22,16 +22,19 @@ from umoja.payments.limits import (
     used_in,
 )
 from umoja.payments.order import Ask, Decline, Order, Price
-from umoja.payments.pricing import NO_PRICE, Item, price
-from umoja.payments.product import Deal, Product
+from umoja.payments.pricing import NO_PRICE, Item, card_for, price
+from umoja.payments.product import Product
 
 AMOUNT_MAX = 10**15  # minor units: far above any market's ceiling, far below 64 bits
 REFERENCE_MAX = 40
+TERMS_MAX = 256  # kinds of orders remembered, and prices of each: a few hundred bytes apiece
+PRICES_MAX = 1024
+_ACTIVE = Status.ACTIVE
 
 OPERATOR = Party(id=SYSTEM, role=Role.OPERATOR, name="")
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class Facts(msgspec.Struct, frozen=True):
     """All that was gathered for one order before it is decided."""
 
     market: Market
@@ -45,44 +48,154 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_sim_fresh: bool = False  # the payer's SIM was swapped a short while ago
 
 
-def decided(order: Order, facts: Facts) -> tuple[Price, Decline | None]:
-    """Return what the order costs, and the reason where it is refused."""
+class Terms(msgspec.Struct, frozen=True):
+    """What orders of one product between two kinds of parties have in common on one day."""
+
+    fits: bool  # the currency is known, and such parties may take part
+    step: int
+    least: int
+    is_first: bool  # in the market's first currency, in which limits count
+    is_limited: bool  # the payer's ceilings count
+    is_capped: bool  # the receiver's do
+    payer_ceiling: Ceiling | None
+    payee_ceiling: Ceiling | None
+    nested: Ceiling | None  # what the service may do inside the payer's ceiling
+    is_plain: bool  # an amount always costs the same
+    prices: dict[int, Price]  # of amounts asked for lately, where it is plain
+
+
+Known = dict[tuple[object, ...], Terms]
+"""Terms found so far. They depend on their key and the market alone: a memo, bounded here."""
+
+
+Decided = tuple[Price, Decline | None, Usage | None]
+"""What an order costs, why it is refused if it is, and what the payer will have used after it.
+
+The last is None where limits do not count the order.
+"""
+
+
+def decided(order: Ask | Order, facts: Facts, known: Known) -> Decided:
+    """Judge an order, or what is asked for; `known` is the same dictionary every time."""
     product = PRODUCTS.get(order.product)
     if product is None:
-        return NO_PRICE, Decline.PRODUCT_UNKNOWN
+        return NO_PRICE, Decline.PRODUCT_UNKNOWN, None
     if facts.stopped is not None:
-        return NO_PRICE, Decline.PRODUCT_STOPPED
-    decline = _form(order, product, facts) or _parties(product, facts)
-    if decline is not None:
-        return NO_PRICE, decline
-    assert facts.payer is not None, "a payer was found"
-    assert facts.payee is not None, "a payee was found"
-    priced = price(facts.market, _item(order, product, facts))
-    if isinstance(priced, Decline):
-        return NO_PRICE, priced
-    return priced, _within_limits(order, product, facts, facts.payer, facts.payee)
+        return NO_PRICE, Decline.PRODUCT_STOPPED, None
+    payer, payee = facts.payer, facts.payee
+    if payer is None or payee is None:
+        return NO_PRICE, _form(order, product, facts) or _parties(product, facts), None
+    terms = _terms(order, product, facts, payer, payee, known)
+    # All at once because nearly every order passes: `_form` and `_parties` say what is wrong.
+    amount, reference = order.amount, order.reference
+    if not (
+        terms.fits
+        and terms.least <= amount <= AMOUNT_MAX
+        and not amount % terms.step
+        and payer.status is _ACTIVE
+        and payee.status is _ACTIVE
+        and payer.id != payee.id
+        and not facts.is_sim_fresh
+        and len(reference) <= REFERENCE_MAX
+        and reference.isprintable()
+        and (not product.needs_reference or reference.strip())
+    ):
+        decline = _form(order, product, facts) or _parties(product, facts)
+        assert decline is not None, "what is refused has a reason"
+        return NO_PRICE, decline, None
+    priced = terms.prices.get(amount)
+    if priced is None:
+        found = price(facts.market, _item(order, product, facts))
+        if isinstance(found, Decline):
+            return NO_PRICE, found, None
+        priced = found
+        if terms.is_plain:
+            if len(terms.prices) >= PRICES_MAX:
+                terms.prices.clear()
+            terms.prices[amount] = priced
+    return _within_limits(order, product, facts, terms, priced)
 
 
-def entry(market: Market, order: Order, *, day: date) -> Entry:
-    """Return the order as the payer's usage counts it."""
-    return Entry(
-        day=day,
-        value=in_first_currency(market, order.amount, order.currency),
-        service=PRODUCTS[order.product].service,
+def _terms(
+    order: Ask | Order, product: Product, facts: Facts, payer: Party, payee: Party, known: Known
+) -> Terms:
+    organisation = payee if payee.role is Role.ORGANISATION else payer
+    key = (
+        product.code,
+        order.currency,
+        payer.role,
+        payer.tier,
+        payee.role,
+        payee.tier,
+        payee.category,
+        organisation.plan,
+        organisation.category,
+        facts.dealer is not None,
+        facts.day,
+    )
+    terms = known.get(key)
+    if terms is None:
+        if len(known) >= TERMS_MAX:
+            known.clear()
+        terms = known[key] = _made_terms(order, product, facts, payer, payee)
+    return terms
+
+
+def _made_terms(
+    order: Ask | Order, product: Product, facts: Facts, payer: Party, payee: Party
+) -> Terms:
+    market, service = facts.market, product.service
+    first = market.currencies[0].code
+    currency = market.currency(order.currency)
+    fits = currency is not None and payer.role in product.payers and payee.role in product.payees
+    is_exempt = market.is_limit_exempt(service) or payee.category in market.limit_exempt
+    is_limited = payer.role is Role.CUSTOMER and not is_exempt
+    item = _item(order, product, facts)
+    return Terms(
+        fits=fits,
+        step=currency.step if currency else 1,
+        least=max(1, market.minimum(service=service, currency=order.currency)),
+        is_first=order.currency == first,
+        is_limited=is_limited,
+        is_capped=payee.role is Role.CUSTOMER,
+        payer_ceiling=market.ceiling(tier=payer.tier, currency=first, day=facts.day),
+        payee_ceiling=market.ceiling(tier=payee.tier, currency=first, day=facts.day),
+        nested=market.service_ceilings.get((first, service.value)),
+        is_plain=fits and (not item.is_priced or card_for(market, item).is_plain),
+        prices={},
     )
 
 
-def counts_for_usage(order: Order) -> bool:
+class Counted(Protocol):
+    """What of an order limits count."""
+
+    @property
+    def product(self) -> str: ...
+    @property
+    def amount(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
+
+
+def entry(market: Market, order: Counted, *, day: date) -> Entry:
+    """Return the order as the payer's usage counts it."""
+    value = in_first_currency(market, order.amount, order.currency)
+    return Entry(day, value, PRODUCTS[order.product].service)
+
+
+def counts_for_usage(order: Counted) -> bool:
     """Tell whether limits count this product: those that customers pay."""
     return Role.CUSTOMER in PRODUCTS[order.product].payers
 
 
-def deal(order: Order, accounts: Accounts, dealer: Party | None) -> Deal:
-    return Deal(order=order, accounts=accounts, dealer=dealer.id if dealer else 0)
-
-
 def order_of(
-    ask: Ask, *, order_id: str, market: str, fingerprint: str, now: int, payer_mark: int = 0
+    ask: Ask,
+    order_id: str,
+    market: str,
+    fingerprint: str,
+    now: int,
+    payer_mark: int,
+    price: Price = NO_PRICE,
 ) -> Order:
     """Return the order that an ask begins, not yet decided."""
     return Order(
@@ -98,13 +211,13 @@ def order_of(
         amount=ask.amount,
         currency=ask.currency,
         reference=ask.reference,
-        price=NO_PRICE,
+        price=price,
         asked_at=now,
         payer_mark=payer_mark,
     )
 
 
-def _form(order: Order, product: Product, facts: Facts) -> Decline | None:
+def _form(order: Ask | Order, product: Product, facts: Facts) -> Decline | None:
     """Judge what can be judged from the order itself."""
     currency = facts.market.currency(order.currency)
     if currency is None:
@@ -138,7 +251,7 @@ def _parties(product: Product, facts: Facts) -> Decline | None:
     return Decline.SAME_PARTY if payer.id == payee.id else None
 
 
-def _item(order: Order, product: Product, facts: Facts) -> Item:
+def _item(order: Ask | Order, product: Product, facts: Facts) -> Item:
     assert facts.payer is not None, "parties were judged"
     assert facts.payee is not None, "parties were judged"
     organisation = facts.payee if facts.payee.role is Role.ORGANISATION else facts.payer
@@ -157,27 +270,26 @@ def _item(order: Order, product: Product, facts: Facts) -> Item:
 
 
 def _within_limits(
-    order: Order, product: Product, facts: Facts, payer: Party, payee: Party
-) -> Decline | None:
+    order: Ask | Order, product: Product, facts: Facts, terms: Terms, priced: Price
+) -> Decided:
     """Judge the payer's and the receiver's ceilings, which count in the market's first currency."""
-    market = facts.market
-    first = market.currencies[0].code
-    value = in_first_currency(market, order.amount, order.currency)
-    is_exempt = market.is_limit_exempt(product.service) or payee.category in market.limit_exempt
-    if payer.role is Role.CUSTOMER and not is_exempt:
-        ceiling = market.ceiling(tier=payer.tier, currency=first, day=facts.day)
-        if ceiling is None:
-            return Decline.PAYER_BARRED
-        after = added(facts.usage, Entry(day=facts.day, value=value, service=product.service))
-        decline = may_pay(ceiling, after, value=value)
-        nested = market.service_ceilings.get((first, product.service.value))
-        if decline is None and nested is not None:
-            decline = may_use(nested, after, value=value)
+    value = order.amount
+    if not terms.is_first:
+        value = in_first_currency(facts.market, value, order.currency)
+    after = None
+    if terms.is_limited:
+        if terms.payer_ceiling is None:
+            return priced, Decline.PAYER_BARRED, None
+        after = added(facts.usage, Entry(facts.day, value, product.service))
+        decline = may_pay(terms.payer_ceiling, after, value=value)
+        if decline is None and terms.nested is not None:
+            decline = may_use(terms.nested, after, value=value)
         if decline is not None:
-            return decline
-    if payee.role is Role.CUSTOMER:
-        ceiling = market.ceiling(tier=payee.tier, currency=first, day=facts.day)
-        if ceiling is None:
-            return Decline.PAYEE_BARRED
-        return may_receive(ceiling, value=value, balance=facts.payee_balance)
-    return None
+            return priced, decline, None
+    if terms.is_capped:
+        if terms.payee_ceiling is None:
+            return priced, Decline.PAYEE_BARRED, None
+        decline = may_receive(terms.payee_ceiling, value=value, balance=facts.payee_balance)
+        if decline is not None:
+            return priced, decline, None
+    return priced, None, after

@@ -8,11 +8,11 @@ finds the order, wherever it stands.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import repeat
 from typing import TypeVar
 
 import structlog
@@ -24,7 +24,7 @@ from umoja.ledger.ledger import Batch, Ledger
 from umoja.markets.market import Market, Service
 from umoja.parties.directory import Directory
 from umoja.payments.catalogue import PRODUCTS
-from umoja.payments.clerk import Clerk, Moment, Undo, decode_order, order_id
+from umoja.payments.clerk import Clerk, Moment, Undo, decode_order, order_id, take_back
 from umoja.payments.lifecycle import Step
 from umoja.payments.limits import Usage
 from umoja.payments.order import OURS, Ask, Decline, Order, Quote, Request, State
@@ -35,17 +35,40 @@ QUEUE_MAX = 20_000
 BATCH_MAX = 1_000
 GATHER_FOR = timedelta(milliseconds=1)
 
+_BOOKED, _SETTLED = Step.BOOKED.value, Step.SETTLED.value
+_AFTER_PENDING = frozenset({Step.SETTLED.value, Step.FAILED.value})
+_REFUSED = frozenset({Step.DECLINED.value, Step.FAILED.value, Step.CANCELLED.value})
+
 Listener = Callable[[Order], None]
 Found = TypeVar("Found")
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Errand:
-    request: Request
-    answer: "asyncio.Future[Order]"
-    since_s: float
+class _Many:
+    """Holds the answers of requests that were queued one behind the other, until all are there."""
+
+    __slots__ = ("_found", "_left", "whole")
+
+    def __init__(self, count: int, whole: "asyncio.Future[list[Order | BaseException]]") -> None:
+        self._found: list[Order | BaseException] = []
+        self._left = count
+        self.whole = whole
+
+    def done(self) -> bool:
+        return False  # each is told once
+
+    def set_result(self, found: Order | BaseException) -> None:
+        self._found.append(found)
+        self._left -= 1
+        if not self._left and not self.whole.done():
+            self.whole.set_result(self._found)
+
+    set_exception = set_result
+
+
+_Errand = tuple[Request, "asyncio.Future[Order] | _Many", float]
+"""A request, what will hold its answer, and since when it waits."""
 
 
 class Desk:
@@ -79,7 +102,9 @@ class Desk:
         self._queue: deque[_Errand] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._executor: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the worker's
         self._wake: asyncio.Event | None = None
+        self._is_asleep = False
         self._is_closing = False
         self._committer = 0  # the thread whose batch is being committed elsewhere
         self._committing: asyncio.Future[None] | None = None
@@ -100,20 +125,53 @@ class Desk:
             raise Busy("the desk", retry_after_s=5)
         if len(self._queue) >= QUEUE_MAX:
             raise Busy("the desk")
-        if self._worker is None:
-            self._wake = asyncio.Event()
-            self._executor = ThreadPoolExecutor(1, f"desk-{self.market.code}")
-            self._worker = asyncio.create_task(self._work())
-        errand = _Errand(request, asyncio.get_running_loop().create_future(), self._clock.ticks_s())
-        self._queue.append(errand)
-        assert self._wake is not None, "the worker was started"
-        self._wake.set()
-        return errand.answer
+        loop = self._loop
+        if loop is None:
+            loop = self._begin_work()
+        answer: asyncio.Future[Order] = loop.create_future()
+        self._queue.append((request, answer, self._clock.ticks_s()))
+        if self._is_asleep:
+            assert self._wake is not None, "made with the worker"
+            self._wake.set()
+        return answer
+
+    def enqueue_many(
+        self, requests: Sequence[Request]
+    ) -> "asyncio.Future[list[Order | BaseException]]":
+        """Queue requests one behind the other; return what will hold all answers, in their order.
+
+        An answer is the order, or the fault that `submit` would have raised. Raise Busy where not all
+        of them fit into the queue.
+        """
+        assert requests, "there is something to ask"
+        if self._is_closing:
+            raise Busy("the desk", retry_after_s=5)
+        if len(self._queue) + len(requests) > QUEUE_MAX:
+            raise Busy("the desk")
+        loop = self._loop or self._begin_work()
+        many, since_s = _Many(len(requests), loop.create_future()), self._clock.ticks_s()
+        self._queue.extend([(request, many, since_s) for request in requests])
+        if self._is_asleep:
+            assert self._wake is not None, "made with the worker"
+            self._wake.set()
+        return many.whole
+
+    def _begin_work(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._executor = ThreadPoolExecutor(1, f"desk-{self.market.code}")
+        self._worker = loop.create_task(self._work())
+        self._loop = loop
+        return loop
 
     def submit_now(self, requests: Iterable[Request]) -> list[Order]:
         """Answer one batch of requests at once, in this thread, after one durable commit."""
-        began = self._clock.ticks_s()
-        return self._answer([(request, began) for request in requests])
+        assert self._committer != threading.get_ident(), "inside the event loop, await submit"
+        began, asked = self._clock.ticks_s(), list(requests)
+        with self._lock, self._decided(asked) as (answers, batch):
+            batch.commit()
+        self._tell_all(answers, repeat(began))
+        return [order for order, _ in answers]
 
     def quote(
         self,
@@ -142,7 +200,7 @@ class Desk:
     def refuse(self, ask: Ask, decline: Decline) -> Order:
         """Return an ask refused before the desk, for a wrong PIN: kept nowhere, told to signals."""
         refused = self._clerk.refused(ask, decline, now=to_micros(self._clock.now()))
-        self._tell(refused, self._clock.now(), latency_ms=0)
+        self._tell(refused, self._clock.now(), 0)
         return refused
 
     # Finding
@@ -273,9 +331,12 @@ class Desk:
                 if self._is_closing:
                     return
                 self._wake.clear()
+                self._is_asleep = True
                 await self._wake.wait()
+                self._is_asleep = False
                 await asyncio.sleep(GATHER_FOR.total_seconds())
-            errands = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
+            popleft = self._queue.popleft
+            errands = [popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
             if not errands:
                 continue
             try:
@@ -300,15 +361,14 @@ class Desk:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._lock.acquire)
         try:
             self._committer = threading.get_ident()
-            asked = [(errand.request, errand.since_s) for errand in errands]
-            with self._decided(asked) as (answers, batch):
+            with self._decided([request for request, _, _ in errands]) as (answers, batch):
                 assert self._executor is not None, "made with the worker"
                 committing = self._executor.submit(batch.commit)
                 self._committing = asyncio.wrap_future(committing)
                 try:
                     await self._committing
                 except asyncio.CancelledError:
-                    committing.result()  # what is on its way to the disk is waited for
+                    wait([committing])  # what is on its way to the disk is waited for
                     raise
         except Fault as cause:
             _fail(errands, cause)
@@ -322,47 +382,34 @@ class Desk:
             self._committer = 0
             self._committing = None
             self._lock.release()
-        self._tell_all(answers, asked)
-        for errand, (order, _) in zip(errands, answers, strict=True):
-            if not errand.answer.done():
-                errand.answer.set_result(order)
-
-    def _answer(self, asked: list[tuple[Request, float]]) -> list[Order]:
-        """Decide and commit one batch in this thread; then tell the listeners."""
-        assert self._committer != threading.get_ident(), "inside the event loop, await submit"
-        with self._lock, self._decided(asked) as (answers, batch):
-            batch.commit()
-        self._tell_all(answers, asked)
-        return [order for order, _ in answers]
+        self._tell_all(answers, [since_s for _, _, since_s in errands])
+        for (_, answer, _), (order, _) in zip(errands, answers, strict=True):
+            if not answer.done():
+                answer.set_result(order)
 
     @contextmanager
-    def _decided(
-        self, asked: list[tuple[Request, float]]
-    ) -> Iterator[tuple[list[tuple[Order, bool]], Batch]]:
+    def _decided(self, requests: list[Request]) -> Iterator[tuple[list[tuple[Order, bool]], Batch]]:
         """Decide a batch, to be committed inside; whatever is raised, nothing of it is left."""
         self._clerk.moment = self._moment_now()
         undo: Undo = []
-        answers: list[tuple[Order, bool]] = []
+        decide = self._clerk.decide
         try:
             with self._ledger.batch() as batch:
-                for request, _ in asked:
-                    answers.append(self._clerk.decide(request, batch, undo))
-                yield answers, batch
+                yield [decide(request, batch, undo) for request in requests], batch
         except BaseException:
-            for step in reversed(undo):
-                step()
+            take_back(undo)
             raise
         finally:
             self._clerk.end_batch()
 
-    def _tell_all(
-        self, answers: list[tuple[Order, bool]], asked: list[tuple[Request, float]]
-    ) -> None:
+    def _tell_all(self, answers: list[tuple[Order, bool]], since_s: Iterable[float]) -> None:
+        """Tell what each request that changed something became, and how long it took."""
         ended, now = self._clock.ticks_s(), self._clock.now()
-        for (order, is_new), (_, since_s) in zip(answers, asked, strict=True):
+        tell, listeners = self._tell, self._listeners
+        for (order, is_new), since in zip(answers, since_s, strict=False):
             if is_new:
-                self._tell(order, now, latency_ms=(ended - since_s) * 1000)
-                for listener in self._listeners:
+                tell(order, now, (ended - since) * 1000)
+                for listener in listeners:
                     listener(order)
 
     def _moment_now(self) -> Moment:
@@ -370,43 +417,43 @@ class Desk:
 
     # Telling
 
-    def _tell(self, order: Order, now: datetime, *, latency_ms: float) -> None:
+    def _tell(self, order: Order, now: datetime, latency_ms: float) -> None:
         """Signal an attempt that ended or began to wait for a partner."""
         outcome = _outcome(order)
         if outcome is None:
             return
+        decline = order.decline
         self._signals.send(
-            OrderSeen(
-                at=now,
-                market=order.market,
-                product=order.product if order.product in PRODUCTS else "unknown",
-                channel=order.channel,
-                outcome=outcome,
-                reason=order.decline.value if order.decline else "",
-                value_minor=order.amount,
-                currency=order.currency,
-                latency_ms=latency_ms,
-                payer_mark=order.payer_mark,
-                is_final=order.state is not State.HELD,
-                was_pending=order.step in {Step.SETTLED.value, Step.FAILED.value},
+            OrderSeen(  # by places, because each payment passes here
+                now,
+                order.market,
+                order.product if order.product in PRODUCTS else "unknown",
+                order.channel,
+                outcome,
+                "" if decline is None else decline.value,
+                order.amount,
+                order.currency,
+                latency_ms,
+                order.payer_mark,
+                order.state is not State.HELD,
+                order.step in _AFTER_PENDING,
             )
         )
 
 
 def _fail(errands: list[_Errand], cause: BaseException) -> None:
-    for errand in errands:
-        if not errand.answer.done():
-            errand.answer.set_exception(cause)
+    for _, answer, _ in errands:
+        if not answer.done():
+            answer.set_exception(cause)
 
 
 def _outcome(order: Order) -> Outcome | None:
     """Return how operations count this row, or None where it is no attempt's end."""
-    match order.step:
-        case Step.BOOKED.value:
-            return Outcome.PENDING if order.state is State.HELD else Outcome.COMPLETED
-        case Step.SETTLED.value:
-            return Outcome.COMPLETED
-        case Step.DECLINED.value | Step.FAILED.value | Step.CANCELLED.value:
-            return Outcome.FAILED if order.decline in OURS else Outcome.REFUSED
-        case _:
-            return None
+    step = order.step
+    if step == _BOOKED:
+        return Outcome.PENDING if order.state is State.HELD else Outcome.COMPLETED
+    if step == _SETTLED:
+        return Outcome.COMPLETED
+    if step in _REFUSED:
+        return Outcome.FAILED if order.decline in OURS else Outcome.REFUSED
+    return None

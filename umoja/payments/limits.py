@@ -27,7 +27,7 @@ class Used(msgspec.Struct, frozen=True, array_like=True, gc=False):
 NOTHING_USED = Used()
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one party has used. Days are ordinals, months count from the year nought.
 
     `used` is of the one service that is asked about, where the market counts it by itself.
@@ -44,7 +44,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     used: Used = NOTHING_USED
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True):
     """One payment as usage counts it; `value` in the market's first currency."""
 
     day: date
@@ -65,10 +65,17 @@ def counted(market: Market) -> frozenset[Service]:
 
 
 def added(usage: Usage, entry: Entry) -> Usage:
-    """Return the usage with one more payment, older periods begun anew."""
-    day, value = entry.day.toordinal(), entry.value
-    month, year = _month(entry.day), entry.day.year
-    used = used_in(usage, day=entry.day)
+    """Return the usage with one more payment, older periods begun anew.
+
+    A period that was begun is never left for an earlier one: a clock that steps back over midnight
+    would else give everybody the same day's limits again.
+    """
+    date_, value = entry.day, entry.value
+    day, month, year = date_.toordinal(), date_.year * 12 + date_.month, date_.year
+    if day < usage.day:
+        day, month, year = usage.day, max(month, usage.month), max(year, usage.year)
+    used = usage.used
+    is_day, is_month = used.day == day, used.month == month
     is_today = usage.day == day
     sent = value if entry.service in PERSON_TO_PERSON else 0
     return Usage(
@@ -82,11 +89,11 @@ def added(usage: Usage, entry: Entry) -> Usage:
         usage.year_value + value if usage.year == year else value,
         Used(
             day,
-            used.day_count + 1,
-            used.day_value + value,
+            used.day_count + 1 if is_day else 1,
+            used.day_value + value if is_day else value,
             month,
-            used.month_count + 1,
-            used.month_value + value,
+            used.month_count + 1 if is_month else 1,
+            used.month_value + value if is_month else value,
         ),
     )
 
@@ -123,7 +130,7 @@ def used_in(usage: Usage, *, day: date) -> Used:
     used = usage.used
     if not used.month:
         return NOTHING_USED
-    today, month = day.toordinal(), _month(day)
+    today, month = max(day.toordinal(), used.day), max(_month(day), used.month)
     is_today, is_month = used.day == today, used.month == month
     return Used(
         today,
@@ -154,15 +161,18 @@ def above_threshold(used: Used, threshold: Quota, *, value: int) -> int:
 
 def may_pay(ceiling: Ceiling, after: Usage, *, value: int) -> Decline | None:
     """Return why a payment of `value`, which leaves the usage `after`, does not fit the payer's tier."""
-    if _over(value, ceiling.per_transaction):
+    # Written out because it is asked for each payment.
+    if (most := ceiling.per_transaction) is not None and value > most:
         return Decline.AMOUNT_TOO_LARGE
-    if _over(after.day_value, ceiling.daily) or _over(after.day_sent, ceiling.send_daily):
+    if (most := ceiling.daily) is not None and after.day_value > most:
         return Decline.LIMIT_DAILY
-    if _over(after.month_value, ceiling.monthly):
+    if (most := ceiling.send_daily) is not None and after.day_sent > most:
+        return Decline.LIMIT_DAILY
+    if (most := ceiling.monthly) is not None and after.month_value > most:
         return Decline.LIMIT_MONTHLY
-    if _over(after.year_value, ceiling.yearly):
+    if (most := ceiling.yearly) is not None and after.year_value > most:
         return Decline.LIMIT_YEARLY
-    if _over(after.day_count, ceiling.count_per_day):
+    if (most := ceiling.count_per_day) is not None and after.day_count > most:
         return Decline.LIMIT_COUNT
     return None
 

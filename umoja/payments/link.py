@@ -373,6 +373,10 @@ class FarDesk:
         order: Order = await self._link.ask(self.market.code, request, may_change=True)
         return order
 
+    def enqueue(self, request: Request) -> "asyncio.Future[Order]":
+        """Begin `submit` and return what will hold its answer."""
+        return asyncio.ensure_future(self.submit(request))
+
     async def look_up(self, order: str) -> Order | None:
         found: Order | None = await self._link.ask(self.market.code, Find(order), may_change=False)
         return found

@@ -67,7 +67,7 @@ class State(Enum):
     REVERSED = "reversed"
 
 
-class Leg(msgspec.Struct, frozen=True, array_like=True):
+class Leg(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`minor` units go from account `source` to account `target`."""
 
     source: int
@@ -75,7 +75,7 @@ class Leg(msgspec.Struct, frozen=True, array_like=True):
     minor: int
 
 
-class TaxLine(msgspec.Struct, frozen=True, array_like=True):
+class TaxLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one tax row takes of this order; `is_included` means inside the fee, otherwise on top."""
 
     tax: str
@@ -83,8 +83,11 @@ class TaxLine(msgspec.Struct, frozen=True, array_like=True):
     is_included: bool
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What an order costs, in minor units of its currency, and the rows that say so."""
+class Price(msgspec.Struct, frozen=True, gc=False):
+    """What an order costs, in minor units of its currency, and the rows that say so.
+
+    The places of its fields are used where each order is priced: words cost five times as long.
+    """
 
     fee: int = 0  # what the payer is asked for, taxes inside it included
     fee_tariff: str = ""
@@ -109,10 +112,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return self.fee + self.on_top
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One order as the journal keeps it: all that is needed to tell the story again.
 
     Amounts are minor units of `currency`, times microseconds since 1970 UTC, parties their numbers.
+    Make one with words, but where each order passes: there the places of its fields are used.
     """
 
     id: str
@@ -164,7 +168,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
         return self.amount + self.price.charge
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """A new order as a channel hands it to the desk, parties already found and PIN already checked.
 
     `key` makes a repeat harmless: within `client` the same key with the same ask gets the same

@@ -61,6 +61,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     commission: Commission | None
     withheld: tuple[Tax, ...]
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether an amount always costs the same: no quota and no threshold is counted."""
+        rungs = [*self.rungs, *(rung.beyond for rung in self.rungs if rung.beyond)]
+        counted = [rung.tariff.free or rung.tariff.plan_quota for rung in rungs]
+        return not any(counted) and not any(tax.threshold for tax in self.on_amount)
+
 
 CARDS_MAX = 4096
 NO_PRICE = Price()
@@ -82,7 +89,7 @@ def price(market: Market, item: Item) -> Price | Decline:
         charged = charge(market, row, item)
         if isinstance(charged, Decline):
             return charged
-        if rung.tariff.payer is FeePayer.CUSTOMER:
+        if rung.tariff.payer is not FeePayer.MERCHANT:  # a sending business is the payer
             fee, fee_row = charged, row.tariff.id
         else:
             payee_fee, payee_row = charged, row.tariff.id
@@ -98,17 +105,17 @@ def price(market: Market, item: Item) -> Price | Decline:
         else NOTHING_EARNED
     )
     return Price(
-        fee=fee,
-        fee_tariff=fee_row,
-        payee_fee=payee_fee,
-        payee_fee_tariff=payee_row,
-        taxes=taxes,
-        payee_taxes=_taxes_of_fee(card, payee_fee) if payee_fee else (),
-        commission=earned.gross,
-        commission_row=earned.row,
-        withheld=earned.withheld,
-        outlet_part=earned.outlet,
-        dealer_part=earned.dealer,
+        fee,
+        fee_row,
+        payee_fee,
+        payee_row,
+        taxes,
+        _taxes_of_fee(card, payee_fee) if payee_fee else (),
+        earned.gross,
+        earned.row,
+        earned.withheld,
+        earned.outlet,
+        earned.dealer,
     )
 
 

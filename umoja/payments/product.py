@@ -6,29 +6,33 @@ from dataclasses import dataclass
 import msgspec
 
 from umoja.markets.market import Service
-from umoja.parties.party import Role
-from umoja.payments.accounts import Accounts, Purse
-from umoja.payments.order import Leg, Order
+from umoja.parties.party import SYSTEM, Role
+from umoja.payments.accounts import PARTY_SHIFT, Purse
+from umoja.payments.order import Ask, Leg, Order, Price, TaxLine
 
 
-class Deal(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that is about to be booked, with the account numbers of its market."""
+class Deal(msgspec.Struct, frozen=True, gc=False):
+    """What is about to be booked at a price, with the account numbers of its market and currency.
 
-    order: Order
-    accounts: Accounts
+    Numbers are made here as accounts.Accounts makes them: it is asked for each leg.
+    """
+
+    order: Ask | Order
+    price: Price
+    slot: int  # the currency's part of an account number
     dealer: int = 0  # the head office of the agent who earns on this order
 
     def payer(self, purse: Purse) -> int:
-        return self.accounts.number(self.order.payer, purse, self.order.currency)
+        return self.order.payer << PARTY_SHIFT | purse.tail | self.slot
 
     def payee(self, purse: Purse) -> int:
-        return self.accounts.number(self.order.payee, purse, self.order.currency)
+        return self.order.payee << PARTY_SHIFT | purse.tail | self.slot
 
     def party(self, party: int, purse: Purse) -> int:
-        return self.accounts.number(party, purse, self.order.currency)
+        return party << PARTY_SHIFT | purse.tail | self.slot
 
     def system(self, purse: Purse) -> int:
-        return self.accounts.system(purse, self.order.currency)
+        return SYSTEM << PARTY_SHIFT | purse.tail | self.slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,34 +55,23 @@ class Product:
 
 def fee_legs(deal: Deal, payer_purse: Purse) -> tuple[Leg, ...]:
     """Return what the payer gives beyond the amount: fee less its taxes, and the taxes."""
-    price = deal.order.price
+    price = deal.price
     if not price.fee and not price.taxes:
         return ()
-    payer = deal.payer(payer_purse)
-    return _fee_and_taxes(
-        deal,
-        payer,
-        fee=price.fee,
-        inside=sum(line.minor for line in price.taxes if line.is_included),
-        on_top=price.on_top,
-    )
+    return _fee_and_taxes(deal, deal.payer(payer_purse), price.fee, price.taxes)
 
 
 def payee_fee_legs(deal: Deal, payee_purse: Purse) -> tuple[Leg, ...]:
     """Return what a receiving business gives of its receipts."""
-    price = deal.order.price
-    return _fee_and_taxes(
-        deal,
-        deal.payee(payee_purse),
-        fee=price.payee_fee,
-        inside=sum(line.minor for line in price.payee_taxes if line.is_included),
-        on_top=sum(line.minor for line in price.payee_taxes if not line.is_included),
-    )
+    price = deal.price
+    if not price.payee_fee and not price.payee_taxes:
+        return ()
+    return _fee_and_taxes(deal, deal.payee(payee_purse), price.payee_fee, price.payee_taxes)
 
 
 def commission_legs(deal: Deal, agent: int) -> tuple[Leg, ...]:
     """Return the accrual of an agent's commission: the outlet's part, the dealer's, the tax."""
-    price = deal.order.price
+    price = deal.price
     spent = deal.system(Purse.SPENT)
     legs = [
         Leg(spent, deal.party(agent, Purse.COMMISSION), price.outlet_part),
@@ -91,16 +84,20 @@ def commission_legs(deal: Deal, agent: int) -> tuple[Leg, ...]:
 
 def some(legs: list[Leg]) -> tuple[Leg, ...]:
     """Return the legs that move something."""
-    return tuple(leg for leg in legs if leg.minor > 0)
+    return tuple([leg for leg in legs if leg.minor > 0])
 
 
-def _fee_and_taxes(
-    deal: Deal, giver: int, *, fee: int, inside: int, on_top: int
-) -> tuple[Leg, ...]:
+def _fee_and_taxes(deal: Deal, giver: int, fee: int, taxes: tuple[TaxLine, ...]) -> tuple[Leg, ...]:
+    inside = on_top = 0
+    for line in taxes:
+        if line.is_included:
+            inside += line.minor
+        else:
+            on_top += line.minor
     assert 0 <= inside <= fee, "taxes inside a fee are a part of it"
-    return some(
-        [
-            Leg(giver, deal.system(Purse.FEES), fee - inside),
-            Leg(giver, deal.system(Purse.TAXES), inside + on_top),
-        ]
-    )
+    legs = []
+    if fee > inside:
+        legs.append(Leg(giver, deal.system(Purse.FEES), fee - inside))
+    if inside or on_top:
+        legs.append(Leg(giver, deal.system(Purse.TAXES), inside + on_top))
+    return tuple(legs)

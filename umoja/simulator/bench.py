@@ -34,6 +34,7 @@ from umoja.simulator.bench_figures import Repeat, middle, offered_figures, rates
 from umoja.simulator.bench_http import HttpRunner
 from umoja.simulator.bench_ledger import LedgerRunner
 from umoja.simulator.bench_machine import machine, memory_mb, versions
+from umoja.simulator.bench_overload import LINES_LEAST, Flood
 from umoja.simulator.bench_plot import plotted
 from umoja.simulator.bench_postgres import Cluster, NoPostgres
 from umoja.simulator.bench_run import Meter, Numbers, Runner, closed, opened
@@ -89,6 +90,8 @@ class Plan:
     data: Path | None = None
     database: str = ""
     port: int = 0
+    bulk: int = 0  # payments in one request; 0: each in one of its own
+    overload: float = 0.0  # times the measured rate, offered for `seconds`
     is_plotted: bool = False
 
     @property
@@ -194,7 +197,19 @@ def _measured(
     for number, rate in enumerate(rates):
         tell.step("offered loads", number, len(rates))
         loads.append(offered_figures(opened(runner, drawer, numbers, rate=rate, seconds=seconds)))
-    return found | {"open_loop": loads}
+    found["open_loop"] = loads
+    if plan.overload:
+        assert isinstance(runner, HttpRunner), "only a server can be flooded"
+        tell.step("overload", 0, 0)
+        flood = Flood(
+            peak=found["payments_per_s"],
+            times=plan.overload,
+            seconds=seconds,
+            connections=max(plan.connections, LINES_LEAST),
+        )
+        draw = drawer.draw(flood.requests)
+        found["overload"] = runner.overload(draw, first=numbers.take(flood.requests), flood=flood)
+    return found
 
 
 def _require_room(plan: Plan, ground: Ground, tell: Teller) -> None:
@@ -293,6 +308,7 @@ def _runner(
             clock=clock,
             connections=plan.connections,
             port=plan.port,
+            bulk=plan.bulk,
             step=tell.step,
             tell=tell.say,
         )

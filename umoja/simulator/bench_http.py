@@ -16,11 +16,13 @@ from umoja.faults import Unavailable
 from umoja.money import format_minor
 from umoja.parties.clients import SCOPES, Clients
 from umoja.premises import load_markets
+from umoja.simulator.bench_bulk import count_payouts, fill_till, payouts
 from umoja.simulator.bench_figures import Offered, Repeat, Schedule
 from umoja.simulator.bench_machine import memory_mb
+from umoja.simulator.bench_overload import Flood
 from umoja.simulator.bench_run import Meter, Tally, timed
 from umoja.simulator.bench_stage import Ground, Step, prove, register, settle, sqlite_ledger
-from umoja.simulator.bench_wire import Load
+from umoja.simulator.bench_wire import Load, count_payment
 from umoja.simulator.bench_workload import Draw
 from umoja.simulator.population import PIN
 from umoja.storage.database import Database
@@ -28,6 +30,10 @@ from umoja.storage.database import Database
 TOLD = (
     "POST /v1/payments, confirmed and signed with the payer's PIN: token, idempotency, product,"
     " price, tax, limits, receipt, durable journal line, telemetry, text messages"
+)
+TOLD_BULK = (
+    "POST /v1/payouts, many payments of one organisation in a request: token, idempotency of each,"
+    " product, price, tax, limits, receipt, durable journal line, telemetry, text messages"
 )
 HOST = "127.0.0.1"
 START_S = 120.0
@@ -47,14 +53,19 @@ class HttpRunner:
         clock: Clock,
         connections: int,
         port: int,
+        bulk: int,
         step: Step,
         tell: Callable[[str], None],
     ) -> None:
-        """Make people, money and a client, and start the server. Raise Unavailable."""
+        """Make people, money and a client, and start the server. Raise Unavailable.
+
+        With `bulk`, so many payments go into one request, of one organisation to customers.
+        """
         self._ground = ground
         self._folder = folder
         self._clock = clock
-        self._connections = connections
+        self._bulk = bulk
+        self._connections = 1 if bulk else connections
         self._step = step
         self._tell = tell
         self._answered = 0
@@ -70,8 +81,13 @@ class HttpRunner:
             register(ground, house.store, pins=True, step=step)
             settle(ground, house.ledger, clock, step=step)
             self._client, self._secret = hall.clients.register(
-                name="bench", market=code, scopes=SCOPES
+                name="bench",
+                market=code,
+                scopes=SCOPES,
+                organisation=ground.cast.merchants if bulk else 0,
             )
+            if bulk:
+                fill_till(ground, house.ledger, clock)
             self._lines = house.ledger.head
         finally:
             asyncio.run(hall.close())
@@ -87,7 +103,12 @@ class HttpRunner:
         self._meter = Meter(counted=(self._server.pid,), is_load_apart=True)
 
     async def _connected(self) -> Load:
-        load = Load(HOST, self._port, connections=self._connections)
+        load = Load(
+            HOST,
+            self._port,
+            connections=self._connections,
+            count=count_payouts if self._bulk else count_payment,
+        )
         await load.connect()
         return load
 
@@ -129,11 +150,11 @@ class HttpRunner:
         """Return a draw as whole HTTP requests, each with a key of its own."""
         ground = self._ground
         digits = ground.market.currencies[0].digits
-        head = (
-            f"POST /v1/payments HTTP/1.1\r\nHost: {HOST}:{self._port}\r\n"
-            f"Authorization: Bearer {self._fresh_token()}\r\n"
-            "Content-Type: application/json\r\nIdempotency-Key: b"
-        ).encode()
+        if self._bulk:
+            return payouts(
+                ground, draw, first=first, size=self._bulk, head=self._head("/v1/payouts")
+            )
+        head = self._head("/v1/payments")
         pin = PIN[: ground.market.pin_digits]
         texts: dict[int, str] = {}
         found: list[bytes] = []
@@ -157,6 +178,21 @@ class HttpRunner:
                 b"%b%d\r\nContent-Length: %d\r\n\r\n%b"
                 % (head, first + len(found), len(body), body)
             )
+        return found
+
+    def _head(self, path: str) -> bytes:
+        """Return the head of a request, up to the number in its key."""
+        return (
+            f"POST {path} HTTP/1.1\r\nHost: {HOST}:{self._port}\r\n"
+            f"Authorization: Bearer {self._fresh_token()}\r\n"
+            "Content-Type: application/json\r\nIdempotency-Key: b"
+        ).encode()
+
+    def overload(self, draw: Draw, *, first: int, flood: Flood) -> dict[str, object]:
+        """Offer more than can be done, look how that goes, and how long it is felt afterwards."""
+        requests = self._requests(draw, first)
+        found = self._loop.run(flood.run(HOST, self._port, requests, self._server.pid))
+        self._answered += flood.done
         return found
 
     def _fresh_token(self) -> str:
@@ -202,7 +238,8 @@ class HttpRunner:
 
     def facts(self) -> dict[str, object]:
         return {
-            "what": TOLD,
+            "what": TOLD_BULK if self._bulk else TOLD,
+            "payments_in_a_request": self._bulk or 1,
             "connections": self._connections,
             "receipts_sent": True,
             "load": "another process on the same machine",

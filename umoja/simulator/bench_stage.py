@@ -323,13 +323,13 @@ def _people(ground: Ground, *, after: int) -> Iterator[Party]:
     for place in range(after, whole):
         number = FIRST + place
         if number == ground.cast.dealer:
-            yield Party(id=0, role=Role.DEALER, name="Bench dealer", phone=_phone(market, place))
+            yield Party(id=0, role=Role.DEALER, name="Bench dealer", phone=phone_of(market, place))
         elif number < ground.cast.merchants:
             yield Party(
                 id=0,
                 role=Role.AGENT,
                 name=f"Outlet {place}",
-                phone=_phone(market, place),
+                phone=phone_of(market, place),
                 agent_code=f"{number}",
                 parent=ground.cast.dealer,
                 language=language,
@@ -348,13 +348,13 @@ def _people(ground: Ground, *, after: int) -> Iterator[Party]:
                 id=0,
                 role=Role.CUSTOMER,
                 name=f"Customer {place}",
-                phone=_phone(market, place),
+                phone=phone_of(market, place),
                 tier=tier,
                 language=language,
             )
 
 
-def _phone(market: Market, place: int) -> str:
+def phone_of(market: Market, place: int) -> str:
     """Return a number of the operator's own ranges, or '' where they have no more."""
     prefixes = market.own_prefixes or (market.number_example[:2],)
     length = market.national_length[0]

@@ -6,7 +6,9 @@ As lean as the event loop allows, so that the two processes share two cores fair
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from umoja.faults import Unavailable
 from umoja.simulator.bench_figures import Schedule
@@ -16,7 +18,10 @@ _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 ANSWER_S = 30.0  # without a single answer for so long, a lap is given up
 CREATED = 201
-_BUSY = frozenset({429, 503})
+BUSY = frozenset({429, 503})
+
+Count = Callable[[Tally, int, bytes], None]
+"""Counts an answer by its status and body."""
 
 
 class AnswerUnreadable(ValueError):
@@ -57,12 +62,21 @@ def _head(head: bytes) -> tuple[int, int]:
         raise AnswerUnreadable(f"no plain answer: {head[:80]!r}") from cause
 
 
+class Answered(Protocol):
+    """Whoever hears what became of a line's request."""
+
+    tally: Tally
+
+    def answered(self, line: "Line", status: int, body: bytes) -> None: ...
+    def lost(self, line: "Line") -> None: ...
+
+
 class Line(asyncio.Protocol):
     """One connection: one request at a time."""
 
     __slots__ = ("_load", "_reader", "_transport", "number", "since")
 
-    def __init__(self, load: "Load") -> None:
+    def __init__(self, load: "Answered") -> None:
         self._load = load
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
@@ -104,8 +118,12 @@ class Line(asyncio.Protocol):
 class Load:
     """All connections of the load. One lap or one offered load at a time."""
 
-    def __init__(self, host: str, port: int, *, connections: int) -> None:
+    def __init__(
+        self, host: str, port: int, *, connections: int, count: "Count | None" = None
+    ) -> None:
+        """Take where to, over how many connections, and how an answer counts."""
         self.tally = Tally()
+        self._count = count or count_payment
         self._host = host
         self._port = port
         self._connections = connections
@@ -178,14 +196,7 @@ class Load:
         tally.latencies.append(now - line.since)
         line.number = -1
         self._out -= 1
-        if status == CREATED:
-            tally.done += 1
-        elif status in _BUSY or status >= 500:
-            tally.failed += 1
-            tally.why(f"{status} {body[:160].decode(errors='replace')}")
-        else:
-            tally.declined += 1
-            tally.why(f"{status} {_word(body)}")
+        self._count(tally, status, body)
         self._go_on(line, now)
 
     def lost(self, line: Line) -> None:
@@ -245,6 +256,18 @@ class Load:
             tally.why("no answer in time")
         self._waiting.clear()
         self._out = 0
+
+
+def count_payment(tally: Tally, status: int, body: bytes) -> None:
+    """Count the answer to one payment."""
+    if status == CREATED:
+        tally.done += 1
+    elif status in BUSY or status >= 500:
+        tally.failed += 1
+        tally.why(f"{status} {body[:160].decode(errors='replace')}")
+    else:
+        tally.declined += 1
+        tally.why(f"{status} {_word(body)}")
 
 
 def _word(body: bytes) -> str:

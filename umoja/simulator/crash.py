@@ -70,13 +70,19 @@ class Plan:
     data: Path | None = None
 
 
+DISK = "disk"  # the writer's disk fails at its syncs; only on demand, for it needs strace
+
+
 def targets_of(plan: Plan) -> dict[str, int]:
     """Return what may be killed and how often. Raise ValueError where the plan asks for another."""
     known = TARGETS[plan.engine]
     if plan.target == "any":
         return known
+    if plan.target == DISK and plan.engine == "sqlite":
+        return {DISK: 100}
     if plan.target not in known:
-        raise ValueError(f"with {plan.engine} a target is any, {', '.join(known)}")
+        words = [*known, DISK] if plan.engine == "sqlite" else list(known)
+        raise ValueError(f"with {plan.engine} a target is any, {', '.join(words)}")
     chosen = {plan.target: known[plan.target]}
     return chosen | ({"backend": known["backend"]} if plan.target == "database" else {})
 
@@ -164,6 +170,10 @@ def _clients(plan: Plan, site: Site) -> Iterator[list["subprocess.Popen[bytes]"]
                 client.stdin.write(msgspec.json.encode(_work(plan, site, place)) + b"\n")
                 client.stdin.flush()
             yield clients
+        except BaseException:
+            for client in clients:  # what they still wait for proves nothing any more
+                client.kill()
+            raise
         finally:
             for client in clients:
                 assert client.stdin is not None, "it was asked for"
@@ -203,9 +213,22 @@ def _wait_for_load(folder: Path) -> None:
     deadline = time.monotonic() + WARM_UP_S
     while not any(b'"how":"done"' in path.read_bytes() for path in folder.glob("client-*.log")):
         if time.monotonic() > deadline:
-            told = (folder / "clients.log").read_text(errors="replace")[-400:].strip()
-            raise Unavailable(f"no payment came through: {told or 'the clients say nothing'}")
+            raise Unavailable(f"no payment came through: {_why_not(folder)}")
         time.sleep(0.05)
+
+
+def _why_not(folder: Path) -> str:
+    """Return the end of what the clients say, or else what they were told most often."""
+    said = (folder / "clients.log").read_text(errors="replace")[-400:].strip()
+    if said:
+        return said
+    told = Counter(
+        f"{entry.how} {entry.word}".strip()
+        for path in folder.glob("client-*.log")
+        for entry in crash_log.read(path)
+        if isinstance(entry, crash_log.Told)
+    )
+    return ", ".join(f"{word} ({times} times)" for word, times in told.most_common(3)) or "silence"
 
 
 # Judging

@@ -118,13 +118,17 @@ def _judge_transfers(
     found: list[str],
 ) -> None:
     done = [each for each in transfers if each.is_done and each.ended != NEVER]
-    for each in done:
-        if journal.get(each.sequence) != (each.source, each.target, each.minor):
-            found.append(f"a done transfer is not line {each.sequence} of the journal")
     owners: dict[int, Transfer] = {}
-    for each in done:
-        if owners.setdefault(each.sequence, each) is not each:
-            found.append(f"line {each.sequence} was told to two transfers")
+    found += [
+        f"a done transfer is not line {each.sequence} of the journal"
+        for each in done
+        if journal.get(each.sequence) != (each.source, each.target, each.minor)
+    ]
+    found += [
+        f"line {each.sequence} was told to two transfers"
+        for each in done
+        if owners.setdefault(each.sequence, each) is not each
+    ]
     highest, pending = 0, sorted(done, key=lambda each: each.ended)
     at = 0
     for each in sorted(done, key=lambda each: each.began):
@@ -138,7 +142,9 @@ def _judge_transfers(
 # Without the journal
 
 
-def is_linearizable(history: Sequence[Event], opening: Mapping[int, int]) -> bool:
+def is_linearizable(
+    history: Sequence[Event], opening: Mapping[int, int], *, steps_max: int = STEPS_MAX
+) -> bool:
     """Tell whether some order of the events explains all answers and breaks no order in time.
 
     Meant for some hundred events of which few overlap. Raise TooEntangled where that takes too long.
@@ -163,8 +169,8 @@ def is_linearizable(history: Sequence[Event], opening: Mapping[int, int]) -> boo
             if event.began > horizon:
                 break
             steps += 1
-            if steps > STEPS_MAX:
-                raise TooEntangled(f"given up after {STEPS_MAX} steps")
+            if steps > steps_max:
+                raise TooEntangled(f"given up after {steps_max} steps")
             horizon = min(horizon, event.ended)
             after = _applied(event, had, place)
             if after is None:

@@ -6,6 +6,7 @@ that can be killed, a PostgreSQL that is durable.
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ START_S = 120.0
 STOP_S = 60.0
 BACK_S = 90.0  # for a process that was killed to be there again
 LOOK_S = 0.02
-ROLES = {"writer": "market", "front": "front", "centre": "centre"}
+ROLES = {"writer": "market", "front": "front", "centre": "centre", "disk": "market"}
 
 
 class MortalCluster(Cluster):
@@ -138,12 +139,17 @@ class Site:
     # Killing
 
     def candidates(self, what: str) -> list[int]:
-        """Return the processes of a kind that run now: writer, front, centre, backend or database."""
+        """Return the processes of a kind that run now: writer, front, centre, backend or database.
+
+        For `disk` it is the writer, whose disk is made to fail.
+        """
         if what == "database":
             return [self.cluster.process] if self.cluster else []
         if what == "backend":
             return self.cluster.backends() if self.cluster else []
-        return [row["pid"] for row in self._rows() if row["role"] == ROLES[what] and row["pid"]]
+        rows = [row for row in self._rows() if row["role"] == ROLES[what] and row["pid"]]
+        # One that is starting has no commit on its way: its disk may fail later.
+        return [row["pid"] for row in rows if what != "disk" or row["state"] == "ready"]
 
     def kill(self, what: str, pid: int) -> None:
         """Kill -9 one process of those that `candidates` named; a database is started again."""
@@ -151,6 +157,9 @@ class Site:
             assert self.cluster is not None, "it was named"
             self.cluster.kill()
             self.cluster.revive()
+            return
+        if what == "disk":
+            _fail_syncs(pid)
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -206,6 +215,31 @@ class Site:
         if server.stdin is not None and not server.stdin.closed:
             server.stdin.close()
         return server.returncode
+
+
+def _fail_syncs(pid: int) -> None:
+    """Let every sync of a process fail from now on; it must end by itself, for it knows nothing.
+
+    Raise Unavailable where it goes on, or where its system calls cannot be tampered with.
+    """
+    strace = shutil.which("strace")
+    if strace is None:
+        raise Unavailable("strace is not installed: disks cannot be made to fail")
+    tampering = subprocess.Popen(  # noqa: S603  its words are ours
+        [strace, "-f", "-qq", "-o", os.devnull, "-e", "trace=fdatasync,fsync",
+         "-e", "inject=fdatasync,fsync:error=EIO", "-p", str(pid)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        _, told = tampering.communicate(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        tampering.terminate()
+        tampering.communicate()
+        raise Unavailable(f"writer {pid} goes on although its disk fails") from None
+    if tampering.returncode and Path(f"/proc/{pid}").exists():
+        raise Unavailable(f"disks cannot be made to fail here: {told.strip()[-200:]}")
 
 
 def _started(config: Config, log: int) -> "subprocess.Popen[bytes]":

@@ -178,7 +178,9 @@ async def _answer(
 ) -> None:
     """Answer requests until told to stop: in this process, or behind fronts."""
     if not hall.config.fronts:
-        await serve_until_stopped(served, at=at, on_ready=on_ready)
+        await serve_until_stopped(
+            served, at=at, on_ready=on_ready, trusted_proxies=hall.config.trusted_proxies
+        )
         return
     desks = {code: branch.desk for code, branch in hall.branches.items()}
     async with fronts_before(desks, config=hall.config, at=at) as local:

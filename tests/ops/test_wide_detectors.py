@@ -1,0 +1,300 @@
+"""Detectors of all markets: quiet on calm hours, one incident with its cause and price on bad ones."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from tests.ops.conftest import order
+from umoja.clock import ManualClock
+from umoja.ops.board import (
+    ATTEMPTS,
+    BUCKETS,
+    CALLBACK,
+    DOUBLED,
+    FAILED,
+    FEE,
+    FEE_DUE,
+    PAY,
+    PIN,
+    REFUSED,
+    SESSION,
+    TIMED,
+    VALUE,
+    WIDTH,
+    Key,
+)
+from umoja.ops.centre import Centre
+from umoja.signals import Outcome
+
+STEP_S = 10
+KEYS = [
+    *[
+        Key("KE", PAY, product, channel, "", cell)
+        for product in ("send_money", "withdraw")
+        for channel in ("ussd", "api")
+        for cell in ("c1", "c2")
+    ],
+    *[
+        Key("KE", PAY, "bank_transfer", channel, bank, cell)
+        for channel in ("ussd", "api")
+        for bank in ("bank-a", "bank-b")
+        for cell in ("c1", "c2")
+    ],
+    Key("KE", SESSION, "", "ussd", "", ""),
+    Key("KE", CALLBACK, "", "", "shop", ""),
+]
+WORTH = 1_000
+
+
+class Hours:
+    """A market's steady counters, ten seconds at a time."""
+
+    def __init__(self, centre: Centre, clock: ManualClock) -> None:
+        self.centre, self.clock = centre, clock
+        self.random = np.random.default_rng(1)
+        self.rows = centre.telemetry.board.rows_of(KEYS)
+        self.is_heard = True
+
+    def run(self, minutes: float, change: Callable[[np.ndarray], None] = lambda _: None) -> None:
+        for _ in range(int(minutes * 60 / STEP_S)):
+            counts = np.zeros((len(KEYS), WIDTH))
+            counts[:, ATTEMPTS] = self.random.poisson(20, len(KEYS))
+            counts[:, FAILED] = self.random.binomial(counts[:, ATTEMPTS].astype(int), 0.004)
+            counts[:, TIMED] = counts[:, ATTEMPTS]
+            counts[:, BUCKETS] = counts[:, TIMED] * 11 + self.random.normal(0, 5, len(KEYS))
+            counts[:, PIN] = self.random.binomial(counts[:, ATTEMPTS].astype(int), 0.01)
+            counts[:, FEE_DUE] = counts[:, FEE] = counts[:, ATTEMPTS] * 10
+            counts[:, VALUE] = counts[:, ATTEMPTS] * WORTH
+            change(counts)
+            self.clock.advance(timedelta(seconds=STEP_S))
+            board = self.centre.telemetry.board
+            if self.is_heard:
+                board.add_many(self.rows, counts)
+                board.heard("KE", int(self.clock.now().timestamp()))
+            self.centre.watch.look()
+
+    def only(self):
+        (incident,) = self.centre.incidents.open_ones()
+        cause = incident.sheet.cause
+        return incident.detector, cause.kind, cause.name
+
+
+@pytest.fixture
+def hours(centre: Centre, clock: ManualClock) -> Hours:
+    made = Hours(centre, clock)
+    made.run(25)
+    assert centre.incidents.recent() == []
+    return made
+
+
+def at(**wanted: str) -> list[int]:
+    return [
+        place
+        for place, key in enumerate(KEYS)
+        if all(getattr(key, part) == value for part, value in wanted.items())
+    ]
+
+
+def failing(share: float, **wanted: str) -> Callable[[np.ndarray], None]:
+    def change(counts: np.ndarray) -> None:
+        rows = at(flow=PAY, **wanted)
+        counts[rows, FAILED] = np.round(counts[rows, ATTEMPTS] * share)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cause"),
+    [
+        ({"partner": "bank-a"}, ("vendor", "bank-a")),
+        ({"product": "withdraw"}, ("product", "withdraw")),
+        ({"channel": "api"}, ("channel", "api")),
+        ({"cell": "c2"}, ("cell", "c2")),
+        ({}, ("market", "KE")),
+    ],
+)
+def test_failures_are_found_in_half_a_minute_and_the_smallest_cause_is_named(
+    hours: Hours, wanted, cause
+):
+    hours.run(0.5, failing(0.6, **wanted))
+
+    assert hours.only() == ("failures", *cause)
+
+
+def test_an_incident_of_failures_has_its_price_and_ends_by_itself(hours: Hours):
+    hours.run(5, failing(0.5, partner="bank-a"))
+    (incident,) = hours.centre.incidents.open_ones()
+    hours.run(5)
+
+    lost = 5 * 6 * 4 * 20 * 0.5  # minutes, steps, keys, attempts, share
+    assert incident.payments == pytest.approx(lost, rel=0.08)
+    assert incident.value_minor["KES"] == pytest.approx(lost * WORTH, rel=0.08)
+    assert hours.centre.incidents.open_ones() == []
+    assert len(hours.centre.incidents.recent()) == 1
+
+
+def test_customers_own_troubles_are_no_failures(hours: Hours):
+    def refused(counts: np.ndarray) -> None:
+        counts[:, REFUSED] = np.round(counts[:, ATTEMPTS] * 0.5)
+        counts[:, FAILED] = 0
+
+    hours.run(10, refused)
+
+    assert hours.centre.incidents.recent() == []
+
+
+def test_an_outage_in_which_nothing_fails_is_one_incident_of_the_market(hours: Hours):
+    hours.run(2, lambda counts: counts.__imul__(0))
+
+    assert hours.only() == ("volume", "market", "KE")
+
+
+def test_a_channel_whose_sessions_are_lost_is_named(hours: Hours):
+    def lose(counts: np.ndarray) -> None:
+        counts[at(channel="ussd")] = 0
+
+    hours.run(2, lose)
+
+    assert hours.only() == ("volume", "channel", "ussd")
+
+
+def test_a_quiet_day_is_no_outage(hours: Hours):
+    hours.run(60, lambda counts: counts.__imul__(0.7))
+
+    assert hours.centre.incidents.recent() == []
+
+
+def test_slow_answers_of_a_cell_are_found(hours: Hours):
+    def slow(counts: np.ndarray) -> None:
+        counts[at(flow=PAY, cell="c1"), BUCKETS] += 4 * counts[at(flow=PAY, cell="c1"), TIMED]
+
+    hours.run(1, slow)
+
+    assert hours.only() == ("latency", "cell", "c1")
+
+
+def test_wrong_fees_are_found_and_a_new_tariff_is_not(hours: Hours):
+    def new(counts: np.ndarray) -> None:
+        counts[at(product="withdraw"), FEE] *= 1.4
+        counts[at(product="withdraw"), FEE_DUE] *= 1.4
+
+    def wrong(counts: np.ndarray) -> None:
+        counts[at(product="withdraw"), FEE] *= 1.4
+
+    hours.run(10, new)
+    assert hours.centre.incidents.recent() == []
+    hours.run(1, wrong)
+
+    assert hours.only() == ("tariff_shift", "release", "withdraw")
+
+
+def test_a_flood_of_wrong_pins_is_fraud_and_no_outage(hours: Hours):
+    def guess(counts: np.ndarray) -> None:
+        counts[at(product="send_money"), PIN] += 5
+        counts[at(product="send_money"), REFUSED] += 5
+
+    hours.run(2, guess)
+
+    assert hours.only() == ("fraud", "fraud", "send_money")
+
+
+def test_callbacks_that_come_twice_name_their_partner(hours: Hours):
+    def double(counts: np.ndarray) -> None:
+        counts[at(flow=CALLBACK), DOUBLED] = 8
+
+    hours.run(1, double)
+
+    assert hours.only() == ("callbacks", "vendor", "shop")
+
+
+@pytest.mark.parametrize(
+    ("what", "of", "calm", "wrong", "found"),
+    [
+        ("trust_gap", "KES", 0.0, -1.0, ("trust_gap", "trust", "KES")),
+        ("breaches", "", 0.0, 1.0, ("invariants", "ledger", "KE")),
+        ("oldest_s", "recovery", 80.0, 95.0, ("pending", "queue", "recovery")),
+        ("agents_able_permille", "north", 850.0, 700.0, ("float_drought", "district", "north")),
+        ("clock_offset_ms", "node-1", -80.0, -900.0, ("clock_skew", "node", "node-1")),
+        ("expires_in_s", "bank-a", 60.0, -1.0, ("expiry", "certificate", "bank-a")),
+    ],
+)
+def test_levels_are_judged_and_name_what_is_wrong(hours: Hours, what, of, calm, wrong, found):
+    board = hours.centre.telemetry.board
+    board.gauge("KE", what, of, calm)
+    hours.run(2)
+    assert hours.centre.incidents.recent() == []
+
+    board.gauge("KE", what, of, wrong)
+    hours.run(1)
+
+    assert hours.only() == found
+
+
+def test_a_market_that_is_not_heard_is_blind_and_nothing_else_is_said_of_it(hours: Hours):
+    hours.is_heard = False
+    hours.run(5)
+    assert hours.only() == ("silence", "monitoring", "KE")
+
+    hours.is_heard = True
+    hours.run(3)
+
+    assert hours.centre.incidents.open_ones() == []
+    assert len(hours.centre.incidents.recent()) == 1
+
+
+def test_what_is_planned_is_no_incident_and_stays_none_for_as_long_as_it_lasts(hours: Hours):
+    hours.centre.watch.planned = lambda market, now_s: {"bank-a"} if market == "KE" else ()
+    hours.run(5, failing(1.0, partner="bank-a"))
+    hours.centre.watch.planned = lambda market, now_s: ()
+    hours.run(0.5)
+
+    assert hours.centre.incidents.recent() == []
+
+
+def test_an_expired_certificate_explains_the_payments_that_fail_for_it(hours: Hours):
+    hours.centre.telemetry.board.gauge("KE", "expires_in_s", "bank-a", -1.0)
+    hours.run(3, failing(1.0, partner="bank-a"))
+
+    assert hours.only() == ("expiry", "certificate", "bank-a")
+    (incident,) = hours.centre.incidents.open_ones()
+    assert incident.payments == pytest.approx(3 * 6 * 4 * 20, rel=0.1)
+
+
+def test_real_orders_stand_on_the_board_beside_what_is_counted_at_once(
+    centre: Centre, clock: ManualClock
+):
+    hear = centre.telemetry.hear
+    hear(order(clock, fee_minor=50))
+    hear(order(clock, outcome=Outcome.FAILED, reason="bank", partner="bank-a", value_minor=7))
+    hear(order(clock, outcome=Outcome.REFUSED, reason="wrong_pin"))
+    clock.advance(timedelta(seconds=5))
+
+    frame = centre.telemetry.frame()
+
+    by_group = {
+        (group.kind, group.name): frame.counts[place].tolist()
+        for group, place in frame.places.items()
+    }
+    assert by_group["market", "KE"][ATTEMPTS] == 3
+    assert by_group["market", "KE"][REFUSED] == 1
+    assert by_group["market", "KE"][PIN] == 1
+    assert by_group["vendor", "bank-a"][FAILED] == 1
+    assert by_group["product", "send_money"][FEE] == 50
+    assert centre.telemetry.frame() is None
+
+
+def test_minutes_are_kept_and_a_gap_is_none(hours: Hours):
+    now = int(hours.clock.now().timestamp()) // 60
+    hours.is_heard = False
+    hours.run(3)
+    hours.is_heard = True
+    hours.run(2)
+
+    minutes = hours.centre.watch.chronicle.between("KE", now - 2, now + 6)
+
+    assert minutes[0] is not None
+    assert sum(counts[ATTEMPTS] for counts in minutes[0].values()) > 1_000
+    assert minutes[3] is None
+    assert minutes[0].keys() == set(KEYS)

@@ -1,0 +1,272 @@
+"""The board: what every market does, by flow, product, channel, partner and cell, a step at a time.
+
+All markets stand in one table, so that a look at all of them is a few operations on arrays. Signals
+are added one by one (`order`, `message`) or many at once (`add_many`); the watch takes a step off
+every few seconds. A step is counted once for every key and once for every group of keys that a
+detector may judge: a market's flow, and each product, channel, partner and cell of it.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from umoja.ops.rings import latency_bucket
+from umoja.signals import MessageSeen, OrderSeen, Outcome
+
+# Columns of a key. Money is in minor units of the market's first currency.
+(
+    ATTEMPTS, REFUSED, FAILED, UNCLEAR, TIMED, BUCKETS, PIN, DOUBLED, FEE, FEE_DUE, VALUE, VALUE_FAILED,
+) = range(12)  # fmt: skip
+WIDTH: Final = 12
+
+KEYS_MAX: Final = 512  # a market; what is beyond is counted as "other"
+NAME_MAX: Final = 40
+PIN_REASONS: Final = frozenset({"wrong_pin", "pin_locked", "pin"})
+
+PAY: Final = "pay"
+SMS: Final = "sms"
+SESSION: Final = "session"
+CALLBACK: Final = "callback"
+
+Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+
+
+class Key(NamedTuple):
+    """What is counted apart."""
+
+    market: str
+    flow: str = PAY
+    product: str = ""
+    channel: str = ""
+    partner: str = ""
+    cell: str = ""
+
+
+class Group(NamedTuple):
+    """Keys of one market and flow that share something; `kind`: market, product, channel, vendor, cell."""
+
+    market: str
+    flow: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One step of all markets. Rows are the board's groups, which are only ever added to."""
+
+    now_s: int
+    step_s: float
+    groups: Sequence[Group]
+    counts: Array  # [group, column]
+    is_seen: npt.NDArray[np.bool_]  # by group: its market is heard; nothing may be made of others
+    places: Mapping[Group, int]
+    gauges: Mapping[tuple[str, str, str], float]  # market, what, of which: as told last
+    blind: Mapping[str, int]  # markets that are not heard, and since when
+    expected: Mapping[
+        str, float
+    ]  # attempts a second that are usual; a market nobody knows is absent
+
+
+@dataclass(slots=True)
+class _Index:
+    """Where keys and groups stand."""
+
+    rows: dict[Key, int] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+    places: dict[Group, int] = field(default_factory=dict)
+    members: list[list[int]] = field(default_factory=list)
+    gather: Places = field(default_factory=lambda: np.zeros(0, np.int64))
+    starts: Places = field(default_factory=lambda: np.zeros(0, np.int64))
+    is_stale: bool = False
+
+
+class Board:
+    """Counts. Any thread may add; one takes steps off."""
+
+    def __init__(self, markets: Sequence[str]) -> None:
+        self.markets = tuple(markets)
+        self._lock = threading.Lock()
+        self._index = _Index()
+        self._now: list[list[float]] = []
+        self._many: Array = np.zeros((0, WIDTH))
+        self._per_market = dict.fromkeys(markets, 0)
+        self._gauges: dict[tuple[str, str, str], float] = {}
+        self._heard: dict[str, int] = {}
+        self._taken_s = 0
+        self._minute: Array = np.zeros((0, WIDTH))
+        self._seen: set[str] = set()  # markets that were heard in this minute
+
+    # Adding
+
+    def order(self, seen: OrderSeen) -> None:
+        """Count one order. Costs two microseconds."""
+        key = Key(seen.market, PAY, seen.product, seen.channel, seen.partner, seen.cell)
+        outcome = seen.outcome
+        with self._lock:
+            row = self._index.rows.get(key)
+            if row is None:
+                row = self._row(key)
+            columns = self._now[row]
+            if not seen.was_pending:
+                columns[ATTEMPTS] += 1
+                columns[VALUE] += seen.value_minor
+                if seen.latency_ms > 0:
+                    columns[TIMED] += 1
+                    columns[BUCKETS] += latency_bucket(seen.latency_ms)
+            if outcome is Outcome.COMPLETED:
+                columns[FEE] += seen.fee_minor
+                return
+            if outcome is Outcome.REFUSED:
+                columns[REFUSED] += 1
+                if seen.reason in PIN_REASONS:
+                    columns[PIN] += 1
+            elif outcome is Outcome.FAILED:
+                columns[FAILED] += 1
+                columns[VALUE_FAILED] += seen.value_minor
+            elif outcome is Outcome.UNKNOWN:
+                columns[UNCLEAR] += 1
+
+    def message(self, seen: MessageSeen) -> None:
+        """Count one message of a route."""
+        if seen.state == "delivered":
+            return
+        key = Key(seen.market, SMS, "", "", seen.route, "")
+        with self._lock:
+            row = self._index.rows.get(key)
+            if row is None:
+                row = self._row(key)
+            if seen.state == "sent":
+                self._now[row][ATTEMPTS] += 1
+            else:
+                self._now[row][FAILED] += 1
+
+    def rows_of(self, keys: Iterable[Key]) -> Places:
+        """Return where keys stand, for `add_many`; new ones are added as far as there is room."""
+        with self._lock:
+            return np.array([self._index.rows.get(key, -1) if key in self._index.rows else self._row(key)
+                             for key in keys], np.int64)  # fmt: skip
+
+    def add_many(self, rows: Places, counts: Array) -> None:
+        """Add counts of many signals at once: one line of all columns for each row, each row once."""
+        with self._lock:
+            if len(self._many) < len(self._now):
+                self._many = np.concatenate(
+                    [self._many, np.zeros((len(self._now) - len(self._many), WIDTH))]
+                )
+            self._many[rows] += counts
+
+    def gauge(self, market: str, what: str, of: str, value: float) -> None:
+        """Take a level as it is now: the oldest that waits, a gap, an offset, what is left."""
+        self._gauges[market, what, of] = value
+
+    def heard(self, market: str, now_s: int) -> None:
+        """Note a sign of life of a market's desk."""
+        self._heard[market] = now_s
+
+    # Taking
+
+    def step(
+        self, now_s: int, *, blind_after_s: int, expected: Mapping[str, float]
+    ) -> Frame | None:
+        """Take off what was counted since the last step; None where no time has passed."""
+        if now_s <= self._taken_s:
+            return None
+        step_s = now_s - self._taken_s if self._taken_s else 0
+        self._taken_s = now_s
+        with self._lock:
+            index = self._index
+            if index.is_stale:
+                _arrange(index)
+            counts = np.array(self._now, np.float64) if self._now else np.zeros((0, WIDTH))
+            if len(self._many):
+                counts[: len(self._many)] += self._many
+                self._many[:] = 0
+            for columns in self._now:
+                columns[:] = [0] * WIDTH
+            if len(self._minute) < len(counts):
+                more = np.zeros((len(counts) - len(self._minute), WIDTH))
+                self._minute = np.concatenate([self._minute, more])
+            self._minute += counts
+            groups = tuple(index.groups)
+        blind = {
+            market: self._heard.get(market, 0)
+            for market in self.markets
+            if now_s - self._heard.get(market, 0) > blind_after_s
+        }
+        self._seen.update(market for market in self.markets if market not in blind)
+        summed = np.add.reduceat(counts[index.gather], index.starts, axis=0) if groups else counts
+        return Frame(
+            now_s=now_s,
+            step_s=float(step_s),
+            groups=groups,
+            counts=summed,
+            is_seen=np.array([group.market not in blind for group in groups], np.bool_)
+            if blind
+            else np.ones(len(groups), np.bool_),
+            places=index.places,
+            gauges=self._gauges,
+            blind=blind,
+            expected=expected,
+        )
+
+    def minute(self) -> dict[str, dict[Key, list[int]]]:
+        """Return what was taken off since this was last asked, of the markets that were heard."""
+        with self._lock:
+            counts, self._minute = self._minute, np.zeros_like(self._minute)
+            heard, self._seen = self._seen, set()
+            found: dict[str, dict[Key, list[int]]] = {market: {} for market in sorted(heard)}
+            used = counts.sum(axis=1) != 0
+            for key, row in self._index.rows.items():
+                if row < len(counts) and used[row] and key.market in found:
+                    found[key.market][key] = [round(count) for count in counts[row].tolist()]
+        return found
+
+    # Within the lock
+
+    def _row(self, key: Key) -> int:
+        market = key.market
+        if market not in self._per_market:
+            raise KeyError(market)
+        if self._per_market[market] >= KEYS_MAX:
+            key = Key(market, key.flow, "other")
+        else:
+            key = Key(*(part[:NAME_MAX] for part in key))
+        found = self._index.rows.get(key)
+        if found is not None:
+            return found
+        index = self._index
+        row = index.rows[key] = len(self._now)
+        self._now.append([0.0] * WIDTH)
+        self._per_market[market] += 1
+        shared = [
+            ("market", market),
+            ("product", key.product),
+            ("channel", key.channel),
+            ("vendor", key.partner),
+            ("cell", key.cell),
+        ]
+        for kind, name in shared:
+            if not name:
+                continue
+            group = Group(market, key.flow, kind, name)
+            place = index.places.get(group)
+            if place is None:
+                place = index.places[group] = len(index.groups)
+                index.groups.append(group)
+                index.members.append([])
+            index.members[place].append(row)
+        index.is_stale = True
+        return row
+
+
+def _arrange(index: _Index) -> None:
+    index.gather = np.array([row for members in index.members for row in members], np.int64)
+    sizes = [len(members) for members in index.members]
+    index.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    index.is_stale = False

@@ -1,0 +1,20 @@
+"""Finds what looks like fraud: far more wrong PINs than this product has. A bulk payment has few."""
+
+from umoja.ops.board import PAY, PIN
+from umoja.ops.excess import Excess
+from umoja.ops.shares import Shares
+
+
+def fraud() -> Excess:
+    """Return the detector of all markets."""
+    return Excess(
+        name="fraud",
+        title="Wrong PINs far above the usual",
+        what="had a wrong PIN beyond the usual",
+        flow=PAY,
+        kinds={"product"},
+        column=PIN,
+        cause_kind="fraud",
+        shares=Shares(first=0.015, least=0.01, times=3.0, more=0.05),
+        is_lost=True,
+    )

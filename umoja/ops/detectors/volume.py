@@ -1,0 +1,148 @@
+"""Finds payments and sessions that do not come: an outage in which nothing fails.
+
+What is expected follows the market's day (season, payday, holidays, in its local time) where the
+centre knows it, at a level that is learned; a dip to six tenths is a quiet day and no alarm.
+"""
+
+from math import log
+
+import numpy as np
+
+from umoja.ops.board import ATTEMPTS, PAY, SESSION, VALUE, Array, Frame, Group
+from umoja.ops.episodes import Back, Sums
+from umoja.ops.finding import Alarm
+from umoja.ops.incident import Cause
+
+LOST = 0.25  # of the expected that still comes is called an outage
+BOUND = 20.0  # expected payments that one step may weigh: two steps at least
+LEARNED_OVER_S = 7_200.0
+LEARNED_OVER = 400.0  # payments
+WARM = 400.0  # expected payments before a group is judged
+ALARM_AT = 22.0
+TITLE = "Payments do not come"
+
+
+class Volume:
+    """The detector of all markets."""
+
+    name = "volume"
+
+    def __init__(self) -> None:
+        self._came: Array = np.zeros(0)
+        self._usual: Array = np.zeros(0)
+        self._seen: Array = np.zeros(0)
+        self._mean: Array = np.zeros(0)
+        self._sums = Sums(alarm_at=ALARM_AT)
+        self._back = Back()
+        self._since: dict[str, int] = {}
+        self._open: dict[str, tuple[Alarm, int]] = {}
+
+    def look(self, frame: Frame) -> list[Alarm]:
+        counts = frame.counts
+        size = len(counts)
+        if not frame.step_s:
+            return []
+        self._grow(size)
+        curve = np.array([frame.expected.get(group.market, 1.0) for group in frame.groups])
+        usual = curve * frame.step_s
+        level = self._came / np.maximum(self._usual, 1e-9)
+        expected = level * usual
+        weight = np.minimum(1.0, BOUND / np.maximum(expected, 1e-9))
+        gains = weight * (counts[:, ATTEMPTS] * log(LOST) + expected * (1 - LOST))
+        may_judge = frame.is_seen & (self._seen >= WARM)
+        self._sums.grow(size)
+        self._sums.add(np.where(may_judge, gains, 0.0), frame.now_s, frame.step_s)
+        may_learn = frame.is_seen & (self._sums.sums < 2.0) & ~self._sums.is_loud
+        # What comes against the day's curve, over two hours; over longer where little comes.
+        kept = 1 - np.minimum(frame.step_s / LEARNED_OVER_S, expected / LEARNED_OVER)
+        self._came = np.where(may_learn, kept * self._came + counts[:, ATTEMPTS], self._came)
+        self._usual = np.where(may_learn, kept * self._usual + usual, self._usual)
+        self._seen += np.where(may_learn, counts[:, ATTEMPTS], 0.0)
+        mean = counts[:, VALUE] / np.maximum(counts[:, ATTEMPTS], 1.0)
+        known = may_learn & (counts[:, ATTEMPTS] > 0)
+        gain = np.minimum(0.2, counts[:, ATTEMPTS] / 5_000.0)
+        self._mean = np.where(
+            known & (self._mean > 0), self._mean + gain * (mean - self._mean),
+            np.where(known, mean, self._mean),
+        )  # fmt: skip
+        lost = np.maximum(expected - counts[:, ATTEMPTS], -expected)
+        self._back.keep(frame.now_s, payments=lost, minor=lost * self._mean, tried=expected)
+        return self._said(frame)
+
+    def _said(self, frame: Frame) -> list[Alarm]:
+        loud: dict[str, list[int]] = {}
+        for place in self._sums.loud():
+            group = frame.groups[place]
+            if (group.flow == PAY and group.kind in {"market", "channel"}) or (
+                group.flow == SESSION and group.kind == "market"
+            ):
+                loud.setdefault(group.market, []).append(place)
+        for gone in [market for market in self._since if market not in loud]:
+            del self._since[gone]
+            self._open.pop(gone, None)
+        said = []
+        for market, places in loud.items():
+            self._since.setdefault(market, frame.now_s)
+            if market in self._open:
+                first, place = self._open[market]
+                payments, minor, _ = (float(x) for x in self._back.since(frame.now_s - 1)[:, place])
+                said.append(_with(first, payments, minor))
+            elif frame.now_s > self._since[market]:
+                said.append(self._first(frame, market, places))
+        return said
+
+    def _first(self, frame: Frame, market: str, places: list[int]) -> Alarm:
+        began_s = min(int(self._sums.began_s[place]) for place in places)
+        back = self._back.since(began_s)
+        whole = frame.places[Group(market, PAY, "market", market)]
+        cause, place = Cause(kind="market", name=market, share_percent=100), whole
+        for group, at in frame.places.items():
+            if group.market == market and group.flow == PAY and group.kind == "channel":
+                gone = back[0, at] / max(back[2, at], 1e-9)
+                others = back[2, whole] - back[2, at]
+                rest = (back[0, whole] - back[0, at]) / max(others, 1e-9)
+                if gone > 0.5 and rest < 0.4:
+                    cause, place = Cause(kind="channel", name=group.name, share_percent=100), at
+        if cause.kind == "market" and back[0, whole] < 0.5 * back[2, whole]:
+            # Payments come, sessions do not yet: the channel of the sessions.
+            sessions = [
+                group.name
+                for group in frame.places
+                if group.market == market and group.flow == SESSION and group.kind == "channel"
+            ]
+            if sessions:
+                cause = Cause(kind="channel", name=sessions[0], share_percent=100)
+                place = frame.places.get(Group(market, PAY, "channel", sessions[0]), whole)
+        payments, minor, expected = (float(each) for each in back[:, place])
+        alarm = Alarm(
+            market=market,
+            title=TITLE,
+            evidence=f"{payments:,.0f} of {expected:,.0f} expected payments did not come",
+            began_s=began_s,
+            cause=cause,
+            payments=max(payments, 0.0),
+            minor=max(minor, 0.0),
+        )
+        self._open[market] = alarm, place
+        return alarm
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self._seen)
+        if more > 0:
+            blank = np.zeros(more)
+            self._came = np.concatenate([self._came, blank])
+            self._usual = np.concatenate([self._usual, blank])
+            self._seen = np.concatenate([self._seen, blank])
+            self._mean = np.concatenate([self._mean, blank])
+
+
+def _with(alarm: Alarm, payments: float, minor: float) -> Alarm:
+    return Alarm(
+        market=alarm.market,
+        title=alarm.title,
+        evidence=alarm.evidence,
+        began_s=alarm.began_s,
+        cause=alarm.cause,
+        payments=max(payments, 0.0),
+        minor=max(minor, 0.0),
+    )

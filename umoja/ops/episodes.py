@@ -1,0 +1,98 @@
+"""Episodes: when a group begins to be in trouble, when that is sure, and when it is over. No I/O.
+
+`Sums` is a cumulative sum for every group of a board at once; `Held` is for levels, which are
+compared with a bound and must hold for a while. Both speak once an episode.
+"""
+
+from collections.abc import Hashable
+
+import numpy as np
+import numpy.typing as npt
+
+from umoja.ops.board import Array, Places
+
+ALARM_AT = 22.0  # of a sum, in natural logarithms: by chance once in e^22 rows or so
+MORE = 4.0  # beyond which it does not grow, so that the end is seen
+DOUBT = 3.0  # and below that a group that was loud is calm
+QUIET_FOR_S = 60
+BACK_STEPS = 40  # that are remembered, to count what was harmed before anybody was sure
+
+
+class Sums:
+    """A cumulative sum for every group. Groups are only ever added."""
+
+    def __init__(self, *, alarm_at: float = ALARM_AT) -> None:
+        self._alarm_at = alarm_at
+        self.sums: Array = np.zeros(0)
+        self.began_s: Places = np.zeros(0, np.int64)
+        self.is_loud: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._worse_s: Places = np.zeros(0, np.int64)
+
+    def grow(self, size: int) -> None:
+        more = size - len(self.sums)
+        if more > 0:
+            self.sums = np.concatenate([self.sums, np.zeros(more)])
+            self.began_s = np.concatenate([self.began_s, np.zeros(more, np.int64)])
+            self.is_loud = np.concatenate([self.is_loud, np.zeros(more, np.bool_)])
+            self._worse_s = np.concatenate([self._worse_s, np.zeros(more, np.int64)])
+
+    def add(self, gains: Array, now_s: int, step_s: float) -> None:
+        """Add a step's evidence: above nought where a trouble explains it better."""
+        before = self.sums
+        self.sums = np.clip(before + gains, 0.0, self._alarm_at + MORE)
+        fresh = (before == 0.0) & ~self.is_loud
+        self.began_s = np.where(fresh, now_s - int(step_s), self.began_s)
+        self._worse_s = np.where(self.sums > DOUBT, now_s, self._worse_s)
+        over = self.is_loud & (self.sums <= DOUBT) & (now_s - self._worse_s >= QUIET_FOR_S)
+        self.is_loud = (self.is_loud | (self.sums >= self._alarm_at)) & ~over
+
+    def loud(self) -> list[int]:
+        """Return the places of the groups that are in trouble."""
+        return [int(place) for place in np.flatnonzero(self.is_loud)]
+
+
+class Held:
+    """Levels that are wrong for a while."""
+
+    def __init__(self, *, for_s: int, clear_s: int = QUIET_FOR_S) -> None:
+        self._for_s = for_s
+        self._clear_s = clear_s
+        self._began: dict[Hashable, int] = {}
+        self._last: dict[Hashable, int] = {}
+        self._loud: set[Hashable] = set()
+
+    def see(self, subject: Hashable, now_s: int, *, is_wrong: bool) -> int | None:
+        """Return since when a subject is in trouble, or None."""
+        if is_wrong:
+            began_s = self._began.setdefault(subject, now_s)
+            self._last[subject] = now_s
+            if now_s - began_s >= self._for_s:
+                self._loud.add(subject)
+        elif subject in self._loud:
+            if now_s - self._last[subject] >= self._clear_s:
+                self._loud.discard(subject)
+                del self._began[subject], self._last[subject]
+        elif subject in self._began:
+            del self._began[subject], self._last[subject]
+        return self._began[subject] if subject in self._loud else None
+
+
+class Back:
+    """What every group lost in the last steps, beyond what is usual, and what it tried."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, Array]] = []
+
+    def keep(self, now_s: int, *, payments: Array, minor: Array, tried: Array) -> None:
+        self._steps.append((now_s, np.stack([payments, minor, tried])))
+        if len(self._steps) > BACK_STEPS:
+            del self._steps[0]
+
+    def since(self, began_s: int) -> Array:
+        """Return payments, value and attempts (three lines) of every group after `began_s`."""
+        size = self._steps[-1][1].shape[1] if self._steps else 0
+        total = np.zeros((3, size))
+        for now_s, lost in self._steps:
+            if now_s > began_s:
+                total[:, : lost.shape[1]] += lost
+        return total
