@@ -350,7 +350,11 @@ class Telemetry:
             refused=_refused(row),
             bad=_failed(row),
             row=list(row),
-            products=[(name, *found) for name, found in sorted(sums.items()) if any(found)],
+            products=[
+                (name, found[0], found[1], found[2])
+                for name, found in sorted(sums.items())
+                if any(found)
+            ],
         )
 
     def recall(self, market: str, minutes: Sequence[tuple[int, Sequence[int]]]) -> None:
