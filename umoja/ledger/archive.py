@@ -144,7 +144,7 @@ class Archivist:
         name = f"{self._market}-{planned.month}{ENDING}"
         if any(each.file == name for each in self._archive.segments):
             name = f"{self._market}-{planned.month}-{planned.first}{ENDING}"
-        passing = self._folder / f"{name}.part"
+        passing = self._folder.joinpath(f"{name}.part")
         kept = self._store.checkpoint()
         if kept is None or not kept.is_whole:
             raise Unavailable(
@@ -168,7 +168,7 @@ class Archivist:
         finally:
             file.close()
         self._tell("read back", planned.last)
-        passing.replace(self._folder / name)
+        passing.replace(self._folder.joinpath(name))
         _sync_folder(self._folder)
         self._tell("named", planned.last)
         self._store.keep_segment(
@@ -217,7 +217,7 @@ class Archivist:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self._folder / "in-use").open("a") as file:
+        with (self._folder.joinpath("in-use")).open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as cause:

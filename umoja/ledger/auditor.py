@@ -21,8 +21,8 @@ from umoja.ledger.rules import Taken
 from umoja.ledger.tally import Tally
 
 SHARE = 20  # of its time it works one part in so many
-COMPARE_EVERY_S = 300.0
-IDLE_S = 5.0
+COMPARE_EVERY_S = 300
+IDLE_S = 5
 STEP_LINES = 1_000
 NEAR = 20_000  # lines behind the writer at which a comparison is worth its copy of the state
 
@@ -88,7 +88,8 @@ class Auditor:
                 log.info("auditor.waits", market=self._market, cause=str(cause))
                 has_more = False
             spent_s = self._clock.ticks_s() - began_s
-            await self._clock.sleep(max(spent_s * (SHARE - 1), 0.01) if has_more else IDLE_S)
+            # A step too quick to be timed does not make a busy loop.
+            await self._clock.sleep(spent_s * (SHARE - 1) if has_more and spent_s else IDLE_S)
 
     def step(self) -> bool:
         """Add some lines up and compare where it is time; tell whether there is more to do at once.

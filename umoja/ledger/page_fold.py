@@ -98,6 +98,9 @@ class _Posted:
 def _threads(columns: Columns, page: Page) -> tuple[Any, Any] | None:
     """Return the accounts' slots and the newest lines that lead with them, where all threads are right."""
     lines = np.flatnonzero(page.has_lead)
+    if not len(lines):
+        nobody = np.zeros(0, np.int64)
+        return nobody, nobody
     leads = page.leads[lines]
     accounts = in_turn(page.source[leads], page.target[leads])
     order, begins = runs(accounts)

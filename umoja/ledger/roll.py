@@ -128,7 +128,7 @@ class Archive:
             raise JournalDamaged(
                 f"lines {segment.first} to {segment.last} are in {segment.file}: say in which folder"
             )
-        return ArchiveFile(self._folder / segment.file, expected=segment.sha256)
+        return ArchiveFile(self._folder.joinpath(segment.file), expected=segment.sha256)
 
     def close(self) -> None:
         with self._lock:

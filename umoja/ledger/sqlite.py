@@ -316,7 +316,7 @@ def _checkpoint(rows: Sequence[Any]) -> Checkpoint | None:
 
 def archive_of(path: Path) -> Path:
     """Return the folder of the archive files of a journal's file, wherever links to it lead from."""
-    return path.resolve().parent / "archive"
+    return path.resolve().with_name("archive")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
