@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.static_files import create_static_files_router
 
 from umoja.clock import Clock
+from umoja.console.duty_pages import duty_pages
 from umoja.console.handset import handset_pages
 from umoja.console.incident_pages import incident_pages
 from umoja.console.market_pages import market_pages
@@ -49,6 +50,7 @@ def console(
         *market_pages(pages, wall, centre),
         *incident_pages(pages, wall, centre),
         *staff_pages(pages, centre),
+        *duty_pages(pages, centre),
     ]
     if sandbox is not None:
         handlers += handset_pages(pages, sandbox)

@@ -33,6 +33,9 @@ SPREAD_OVER = 24  # rows
 SHORT_EVERY, LONG_EVERY = 4, 10
 STILL_TIMES = 6  # the longest run ever seen, to be as strange as can be
 FLOOR = 0.0003  # of a series' usual magnitude: a smaller difference never matters
+RECORD_BY = 1.1
+RECORD_KEPT = 0.9998  # a row: half of it is forgotten in 3,500
+RECORD_DECADES = 4.5
 CAP = 8.0  # a residual is taken in for at most so many usual ones: one spike teaches little
 
 
@@ -135,7 +138,7 @@ class Series:
 
     __slots__ = (
         "_cycles", "_errors", "_is_up_only", "_level", "_long", "_longest", "_magnitude", "_plain_size",
-        "_previous", "_probation", "_rows", "_same", "_same_share", "_scale", "_season_size",
+        "_previous", "_probation", "_record", "_rows", "_same", "_same_share", "_scale", "_season_size",
         "_short", "_slow", "_spread", "_sum", "_tails", "_whole", "_wide", "_window",
     )  # fmt: skip
 
@@ -156,6 +159,7 @@ class Series:
         self._window: list[float] = []
         self._sum = 0.0
         self._rows = 0
+        self._record = 0.0
         self._level = self._slow = self._previous = self._magnitude = 0.0
         self._errors = [0.0, 0.0]  # of: the last value, a level
         self._scale = self._spread = self._wide = 0.0
@@ -204,8 +208,14 @@ class Series:
             if self._is_up_only:
                 residual = max(residual, 0.0)
                 wilder = wilder if ratio > 1 else 0.0
-            found = max(tails[0].decades(abs(residual), floor), tails[1].decades(wilder, 0.02))
-            tails[0].learn(abs(residual))
+            spike = abs(residual)
+            found = tails[0].decades(spike, floor)
+            if spike < RECORD_BY * self._record:
+                # Nothing that was as large not long ago is as rare as a tail would have it.
+                found = min(found, RECORD_DECADES)
+            self._record = max(spike, self._record * RECORD_KEPT)
+            found = max(found, tails[1].decades(wilder, 0.02))
+            tails[0].learn(spike)
             tails[1].learn(wilder)
             found = max(found, self._strays(value, season, weight, floor))
         found = max(found, self._stands_still(value))

@@ -13,7 +13,7 @@ from umoja.ops.finding import Alarm
 from umoja.ops.localise import smallest
 from umoja.ops.shares import Shares
 
-ALARM_AT = 18.0  # of the sums, in natural logarithms
+ALARM_AT = 20.0  # of the sums, in natural logarithms
 TITLE = "Payments fail more than usual"
 
 
@@ -23,7 +23,7 @@ class Failures:
     name = "failures"
 
     def __init__(self) -> None:
-        self._shares = Shares()
+        self._shares = Shares(least=0.004)
         self._sums = Sums(alarm_at=ALARM_AT)
         self._back = Back()
         self._open: dict[tuple[str, str], tuple[Alarm, int]] = {}

@@ -8,7 +8,7 @@ an evening's load, which comes every day, is none.
 import numpy as np
 
 from umoja.ops.board import BUCKETS, PAY, TIMED, Array, Frame
-from umoja.ops.episodes import Back, Held, Sums
+from umoja.ops.episodes import Back, Sums
 from umoja.ops.finding import Alarm
 from umoja.ops.localise import smallest
 
@@ -18,7 +18,9 @@ BOUND = 40.0  # answers that one step may weigh
 LEARNED_OVER_S = 3_600.0
 HOUR_S = 3_600
 HOURS_PART = 0.2  # of a new day in what is usual at an hour, once it is known
-CREPT = 0.45  # buckets: a sixth slower
+CREPT = 0.4  # buckets: a seventh slower than the hour is on other days
+CREPT_STILL = 0.25
+SURE = 4.0  # standard errors
 WARM = 300.0  # answers
 TITLE = "Answers are slow"
 
@@ -40,9 +42,8 @@ class Latency:
         self._back = Back()
         self._since: dict[str, int] = {}
         self._open: dict[str, Alarm] = {}
-        self._creeping = Held(for_s=1_800, clear_s=1_800)
+        self._creep: Array = np.zeros(0)  # how much slower the last hours were, hour for hour
         self._crept: dict[str, Alarm] = {}
-        self._suspected: set[str] = set()
 
     def look(self, frame: Frame) -> list[Alarm]:
         timed = frame.counts[:, TIMED]
@@ -109,35 +110,27 @@ class Latency:
         return said
 
     def _creeps(self, frame: Frame) -> list[Alarm]:
-        at = frame.now_s // HOUR_S % 24
-        ready = (self._days[at] > 0) & (self._seen > 20 * WARM)
-        crept = np.where(ready, self._mean - self._hours[at], 0.0)
-        said = []
         worst: dict[str, list[int]] = {}
-        for place in map(int, np.flatnonzero(crept > CREPT)):
+        for place in map(int, np.flatnonzero(self._creep > CREPT_STILL)):
             group = frame.groups[place]
-            if group.flow == PAY:
+            if group.flow == PAY and (group.market in self._crept or self._creep[place] > CREPT):
                 worst.setdefault(group.market, []).append(place)
-        self._suspected |= worst.keys()
-        for market in sorted(self._suspected):
-            began_s = self._creeping.see(market, frame.now_s, is_wrong=market in worst)
-            if began_s is None:
-                self._crept.pop(market, None)
+        for gone in [market for market in self._crept if market not in worst]:
+            del self._crept[gone]
+        for market, places in worst.items():
+            if market in self._crept or market in self._open:
                 continue
-            if market in self._open or (market not in self._crept and market not in worst):
-                continue
-            if market not in self._crept:
-                lost = np.maximum(crept, 0.0) * np.maximum(self._seen, 0.0)
-                cause, place = smallest(frame, market, PAY, lost, self._seen, among=worst[market])
-                self._crept[market] = Alarm(
-                    market=market,
-                    title="Answers get slower hour by hour",
-                    evidence=f"{2 ** (float(crept[place]) / 2):.2f} times as long as at this hour before",
-                    began_s=began_s,
-                    cause=cause,
-                )
-            said.append(self._crept[market])
-        return said
+            lost = np.maximum(self._creep, 0.0) * self._seen
+            cause, place = smallest(frame, market, PAY, lost, self._seen, among=places)
+            slower = 2 ** (float(self._creep[place]) / 2)
+            self._crept[market] = Alarm(
+                market=market,
+                title="Answers get slower hour by hour",
+                evidence=f"{slower:.2f} times as long as at these hours before",
+                began_s=frame.now_s - 2 * HOUR_S,
+                cause=cause,
+            )
+        return [alarm for market, alarm in self._crept.items() if market not in self._open]
 
     def _turn(self, hour: int) -> None:
         """Take the hour that has ended into what is usual at it."""
@@ -148,10 +141,15 @@ class Latency:
         told = timed >= WARM / 4
         mean = buckets / np.maximum(timed, 1.0)
         days = self._days[ended]
-        # What creeps is learned slowly, or it would be usual before it is found.
+        more = np.where(told & (days > 0), mean - self._hours[ended], 0.0)
+        sure = SURE * np.sqrt(self._noise / np.maximum(timed, 1.0))
+        kept = np.where(told & (days > 0), (self._creep + more) / 2, self._creep / 2)
+        self._creep = np.where(kept > sure, kept, np.minimum(kept, CREPT_STILL))
+        # What creeps is learned last: it would be usual before it is found.
+        may = told & ((days == 0) | (self._creep < CREPT_STILL))
         part = np.maximum(1 / (days + 1), HOURS_PART)
-        self._hours[ended] += np.where(told, part * (mean - self._hours[ended]), 0.0)
-        self._days[ended] += told
+        self._hours[ended] += np.where(may, part * (mean - self._hours[ended]), 0.0)
+        self._days[ended] += may
         self._hour[:] = 0.0
 
     def _grow(self, size: int) -> None:
@@ -161,6 +159,7 @@ class Latency:
             self._mean = np.concatenate([self._mean, blank])
             self._seen = np.concatenate([self._seen, blank])
             self._noise = np.concatenate([self._noise, np.full(more, 3 * NOISE)])
+            self._creep = np.concatenate([self._creep, blank])
             days = np.zeros((24, more))
             self._hours = np.concatenate([self._hours, days], axis=1)
             self._days = np.concatenate([self._days, days], axis=1)
