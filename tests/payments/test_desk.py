@@ -311,6 +311,16 @@ def test_each_attempt_is_told_once_without_names(ke, pair):
     assert len({seen.payer_mark for seen in heard}) == 1
 
 
+def test_an_open_circuit_refuses_what_its_partner_would_answer(ke, pair):
+    payer, payee = pair
+    ke.switches.stop(market="KE", product="partner:airtime", reason="it does not answer")
+    refused = ke.pay("airtime", payer.id, SYSTEM, 50_00, reference="1")
+    assert refused.decline is Decline.PRODUCT_STOPPED
+    assert ke.pay("send_money", payer.id, payee.id, 100_00).decline is None
+    ke.switches.open(market="KE", product="partner:airtime")
+    assert ke.pay("airtime", payer.id, SYSTEM, 50_00, reference="1").decline is None
+
+
 def test_a_stopped_product_is_refused_and_the_others_go_on(ke, pair):
     payer, payee = pair
     ke.switches.stop(market="KE", product="send_money", reason="planned work")

@@ -53,7 +53,7 @@ class Payments(RuleBasedStateMachine):
 
     @rule(
         product=st.sampled_from(
-            ["deposit", "withdraw", "send_money", "pay_till", "pay_bill", "airtime"]
+            ["deposit", "withdraw", "send_money", "pay_till", "pay_bill", "airtime", "payout"]
         ),
         a=st.integers(0, 2),
         b=st.integers(0, 2),
@@ -77,6 +77,7 @@ class Payments(RuleBasedStateMachine):
             "pay_till": (one, shop),
             "pay_bill": (one, shop),
             "airtime": (one, SYSTEM),
+            "payout": (shop, one),
         }[product]
         self._pay(
             product, *sides, amount, currency=currency, reference="ref", is_confirmed=is_confirmed

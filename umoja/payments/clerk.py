@@ -465,7 +465,11 @@ class Clerk:
         swapped_at = payer.sim_swapped_at if payer else 0
         stopped = None
         if self._switches.stopped:
-            stopped = self._switches.reason_stopped(market=self.market.code, product=ask.product)
+            code = self.market.code
+            stopped = self._switches.reason_stopped(market=code, product=ask.product)
+            if stopped is None and product is not None and product.asks_partner:
+                # The circuit to the partner is open: refused at once, instead of waiting for it.
+                stopped = self._switches.stopped.get((code, f"partner:{ask.product}"))
         return Facts(
             self.market,
             moment.day,

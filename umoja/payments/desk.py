@@ -423,11 +423,12 @@ class Desk:
         if outcome is None:
             return
         decline = order.decline
+        product = PRODUCTS.get(order.product)
         self._signals.send(
             OrderSeen(  # by places, because each payment passes here
                 now,
                 order.market,
-                order.product if order.product in PRODUCTS else "unknown",
+                "unknown" if product is None else order.product,
                 order.channel,
                 outcome,
                 "" if decline is None else decline.value,
@@ -437,6 +438,7 @@ class Desk:
                 order.payer_mark,
                 order.state is not State.HELD,
                 order.step in _AFTER_PENDING,
+                order.product if product is not None and product.asks_partner else "",
             )
         )
 
