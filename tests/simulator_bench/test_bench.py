@@ -14,6 +14,7 @@ import pytest
 
 from umoja.cli import run as command
 from umoja.faults import Unavailable
+from umoja.simulator import bench_overload
 from umoja.simulator.bench import Engine, Mode, Plan, Teller, run, save_plot
 from umoja.simulator.bench_postgres import Cluster, NoPostgres
 from umoja.simulator.bench_told import is_right, rates_of, tables
@@ -91,6 +92,29 @@ def test_the_server_s_bench(temp: Path):
     assert found["open_loop"][0]["payments"] == 100
     assert found["books"]["lines_added"] == found["warm_up"] + 60 + 100
     assert found["books"]["server_exit_code"] == 0
+    assert leftovers(temp) == []
+
+
+def test_the_server_s_bench_of_many_payments_in_a_request(temp: Path):
+    found = benched(mode=Mode.HTTP, bulk=7, port=0)
+    require_whole(found, "http", "sqlite")
+    assert found["how"]["payments_in_a_request"] == 7
+    assert found["books"]["lines_added"] == found["warm_up"] + 60
+    assert leftovers(temp) == []
+
+
+def test_the_server_s_bench_of_an_overload(temp: Path, monkeypatch, capfd):
+    monkeypatch.setattr(bench_overload, "CALM_S", 0.1)
+    monkeypatch.setattr(bench_overload, "AFTER_S", 0.3)
+    monkeypatch.setattr("umoja.simulator.bench.LINES_LEAST", 8)
+    found = benched(mode=Mode.HTTP, connections=4, port=0, overload=2.0, seconds=0.5)
+    require_whole(found, "http", "sqlite")
+    flood = found["overload"]
+    assert flood["connections"] == 8
+    assert flood["goodput_per_s"] > 0
+    assert flood["other_answers"] == {}
+    assert flood["lost"] == 0
+    assert any(title == "Overload" for title, *_ in tables(found))
     assert leftovers(temp) == []
 
 
@@ -204,6 +228,8 @@ def test_a_table_says_where_and_how(capfd):
         (["--payments", "0"], "--seconds"),
         (["--engine", "paper"], "paper"),
         (["--market", "XX"], "XX"),
+        (["desk", "--bulk", "10"], "for http"),
+        (["http", "--bulk", "10", "--overload", "4"], "at a time"),
     ],
 )
 def test_what_cannot_be_benched_is_told(words, told, capfd):

@@ -60,6 +60,7 @@ _FRAMED = {b"transfer-encoding", b"expect", b"upgrade"}
 _NOBODY_WAITS = asyncio.Event()
 _TOO_LARGE = told(problem("too_large"))
 _NEVER = float("inf")
+_COME_BACK = frozenset({429, 503})
 
 
 class _Hot:
@@ -105,7 +106,6 @@ class _Hot:
         door = self.door
         refusal = door.gate.enter(self.who)
         if refusal is not None:
-            door.hold()
             door.send(self, refusal)
             return
         try:
@@ -221,6 +221,8 @@ class HotDoor(HttpToolsProtocol):
         self.transport.write(head + answer.body)
         if not hot.keep_alive:
             self.transport.close()
+        elif answer.status in _COME_BACK:
+            self._hold()
         self.cycle = None
         self.on_response_complete()
 
@@ -235,7 +237,7 @@ class HotDoor(HttpToolsProtocol):
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
-    def hold(self) -> None:
+    def _hold(self) -> None:
         """Read nothing more from this connection for a while: it was told to come back later."""
         self.transport.pause_reading()
         self.loop.call_later(HOLD_S, self._read_on)

@@ -675,7 +675,7 @@ class _Caller:
         word = line.product.replace("float_purchase", "float").replace("float_transfer", "float")
         if line.step == Step.REVERSED.value:
             word = "returned"
-        elif line.product == "send_money":
+        elif line.product in {"send_money", "payout"}:
             word = "received" if line.minor > 0 else "sent"
         sign = "+" if line.minor > 0 else "-"
         amount = self._written(abs(line.minor), line.currency)

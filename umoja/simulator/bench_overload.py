@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from umoja.faults import Unavailable
 from umoja.simulator.bench_figures import Latencies
-from umoja.simulator.bench_machine import memory_mb
+from umoja.simulator.bench_machine import cpu_s, memory_mb
 from umoja.simulator.bench_run import Tally
 from umoja.simulator.bench_wire import BUSY, CREATED, Line
 
@@ -22,7 +22,7 @@ AFTER_S = 12.0  # so long half the peak is offered afterwards, to see when it is
 CALM_S = 3.0  # and so long before, to see what is usual
 WINDOW_S = 1.0
 SLOWER = 3.0  # times the usual p99 is no more as usual
-ROOM = 1.3  # requests made ready for each that can be done: those that are refused are sent again
+ROOM = 2.0  # requests made ready for each that can be done: those that are refused are sent again
 
 
 class _Window:
@@ -94,9 +94,10 @@ class Flood:
         self._refused.clear()
         sent, held, lost = self._sent, self._held_back, self._lost
         self._slowest_refusal_s = 0.0
-        began = time.perf_counter()
+        began, cpu_before = time.perf_counter(), cpu_s(server)
         flood = await self._offer(self._peak * self._times, self._seconds)
         took_s = time.perf_counter() - began
+        cpu = cpu_s(server) - cpu_before
         done = sum(window.done for window in flood)
         figures: dict[str, object] = {
             "wanted_per_s": round(self._peak * self._times, 1),
@@ -106,6 +107,7 @@ class Flood:
             "connections": self._connections,
             "goodput_per_s": round(done / took_s, 1),
             "goodput_share": round(done / took_s / self._peak, 3),
+            "server_cpu_us_per_payment": round(cpu / done * 1e6, 2) if done else None,
             "refused": {str(status): count for status, count in sorted(self._refused.items())},
             "slowest_refusal_ms": round(self._slowest_refusal_s * 1000, 1),
             "p99_ms": max(window.p99_ms() for window in flood),

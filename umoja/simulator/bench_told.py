@@ -61,6 +61,8 @@ def tables(found: dict[str, Any]) -> list[Table]:
         made.append(_baseline(found))
     if found["open_loop"]:
         made.append(_loads(found))
+    if "overload" in found:
+        made.append(_overload(found["overload"]))
     made.append(_where(found))
     return made
 
@@ -124,6 +126,24 @@ def _loads(found: dict[str, Any]) -> Table:
     ]
     columns = ("offered a second", "completed", "p50", "p99", "longest", "declined / failed")
     return "Offered loads", columns, rows, "lateness from when each payment was due"
+
+
+def _overload(flood: dict[str, Any]) -> Table:
+    refused = ", ".join(f"{count:,} with {status}" for status, count in flood["refused"].items())
+    rows = [
+        ("wanted a second", _rate(flood["wanted_per_s"])),
+        ("sent a second", _rate(flood["offered_per_s"])),
+        ("held back a second", _rate(flood["held_back_per_s"])),
+        ("completed a second", _rate(flood["goodput_per_s"])),
+        ("of the rate before", f"{flood['goodput_share']:.0%}"),
+        ("refused", refused or "none"),
+        ("slowest refusal", _ms(flood["slowest_refusal_ms"])),
+        ("p99 of the completed", _ms(flood["p99_ms"])),
+        ("memory before / after", f"{flood['memory_mb_before']} / {flood['memory_mb_after']} MB"),
+        ("as usual again after", f"{flood['recovered_s']:g} s"),
+    ]
+    note = "held back: every connection waited for its answer, and the server read no more"
+    return "Overload", ("what", "how much"), rows, note
 
 
 def _where(found: dict[str, Any]) -> Table:

@@ -31,6 +31,7 @@ from umoja.switches import Switches
 BEGINS = datetime(2026, 3, 2, tzinfo=UTC)
 WARM_S = 2 * 86_400  # before the first fault, so that a usual day is known
 APART_S = 2_400  # between two troubles of one market
+LOOK_BACK_S = 1_800  # after which a remedy is undone that nothing needed
 SHIFT_S = 180  # from the opening until an engineer has carried out the runbook's step
 AUTOMATIC = ("switch_route", "open_circuit", "roll_back_tariff", "stop_market")
 DRILL_RATE = 40.0  # payments a second
@@ -175,7 +176,7 @@ def planned_troubles(
             made = begun(
                 KINDS[name], market=code, start_s=start_s, is_decoy=is_decoy, random=random
             )
-            if made.end_s > last_s + 3_600 and name not in RARE:
+            if made.end_s > last_s + 3_600:
                 continue
             if any(
                 start_s < end + APART_S and made.end_s + APART_S > begin
@@ -240,6 +241,8 @@ def _advance(
         run.centre.remedies.act_by_itself()
         for incident in working:
             _work(run, incident, now_s)
+    if run.switches.stopped and now_s % 600 == 0:
+        _look_back(run, now_s)
     ended = [trouble for trouble in run.open if trouble.end_s <= now_s]
     if ended:
         run.open = [trouble for trouble in run.open if trouble.end_s > now_s]
@@ -312,6 +315,17 @@ def _undo(run: _Run, trouble: Trouble) -> None:
     """Put back what was taken out of use for a trouble that is over."""
     for done in run.centre.remedies.holding():
         if done.market == trouble.market and done.target in {trouble.cause[1], "*"}:
+            run.centre.remedies.undo(done.number, actor=ENGINEER)
+
+
+def _look_back(run: _Run, now_s: int) -> None:
+    """Play the engineer who finds nothing broken where something was taken out of use."""
+    for done in run.centre.remedies.holding():
+        is_needed = any(
+            trouble.market == done.market and done.target in {trouble.cause[1], "*"}
+            for trouble in run.open
+        )
+        if not is_needed and now_s - done.done_at // 1_000_000 >= LOOK_BACK_S:
             run.centre.remedies.undo(done.number, actor=ENGINEER)
 
 

@@ -14,6 +14,7 @@ from umoja.ops.localise import smallest
 from umoja.ops.shares import Shares
 
 ALARM_AT = 20.0  # of the sums, in natural logarithms
+HALF = 0.5
 TITLE = "Payments fail more than usual"
 
 
@@ -25,6 +26,7 @@ class Failures:
     def __init__(self) -> None:
         self._shares = Shares(least=0.004)
         self._sums = Sums(alarm_at=ALARM_AT)
+        self._worst = Sums(alarm_at=ALARM_AT)  # of half and more failing: five in a row are enough
         self._back = Back()
         self._open: dict[tuple[str, str], tuple[Alarm, int]] = {}
         self._since: dict[tuple[str, str], int] = {}
@@ -47,7 +49,11 @@ class Failures:
         sums.grow(len(tried))
         usual, gains = self._shares.weigh(tried, failed)
         sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s)
-        self._shares.learn(tried, failed, (sums.sums < 3.0) & ~sums.is_loud & frame.is_seen)
+        self._worst.grow(len(tried))
+        broken = failed * np.log(HALF / usual) + (tried - failed) * np.log(HALF / (1 - usual))
+        self._worst.add(np.where(frame.is_seen, broken, 0.0), frame.now_s, frame.step_s)
+        is_calm = (sums.sums < 3.0) & ~sums.is_loud & ~self._worst.is_loud
+        self._shares.learn(tried, failed, is_calm & frame.is_seen)
         lost = failed - usual * tried
         mean = counts[:, VALUE] / np.maximum(counts[:, ATTEMPTS], 1.0)
         self._back.keep(frame.now_s, payments=lost, minor=lost * mean, tried=tried)
@@ -62,7 +68,7 @@ class Failures:
 
     def _said(self, frame: Frame) -> list[Alarm]:
         loud: dict[tuple[str, str], list[int]] = {}
-        for place in self._sums.loud():
+        for place in sorted({*self._sums.loud(), *self._worst.loud()}):
             group = frame.groups[place]
             if group.flow in {PAY, CALLBACK}:
                 loud.setdefault((group.market, group.flow), []).append(place)
@@ -82,7 +88,12 @@ class Failures:
 
     def _first(self, frame: Frame, key: tuple[str, str], places: list[int]) -> Alarm:
         market, flow = key
-        began_s = min(int(self._sums.began_s[place]) for place in places)
+        began_s = min(
+            int(sums.began_s[place])
+            for sums in (self._sums, self._worst)
+            for place in sums.loud()
+            if place in places
+        )
         back = self._back.since(began_s)
         cause, place = smallest(frame, market, flow, back[0], back[2], among=places)
         payments, minor, tried = (float(each) for each in back[:, place])
