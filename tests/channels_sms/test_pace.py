@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from tests.channels_sms.conftest import Post
+from tests.postgres import files_only
 from umoja.channels.pace import UNBOUNDED, Pace
 from umoja.faults import Busy, Unavailable
 from umoja.ledger.entries import Bundle
@@ -140,6 +141,7 @@ async def test_the_tail_tells_what_the_desk_tells_while_the_writer_writes(post_o
         feed.close()
 
 
+@files_only
 async def test_a_journal_from_an_older_copy_gets_its_receipts_again(post_of):
     post = post_of("KE")
     amina, baraka = people(post)

@@ -393,6 +393,14 @@ async def test_the_mini_statement_has_the_newest_first(ke):
     assert await ke.dial(baraka, "6", "2", "1357") == "END 10/03 13:00 +KES 1,000 received"
 
 
+async def test_what_an_organisation_paid_out_stands_in_the_statement(ke):
+    amina, baraka = ke.customer("Amina", money=500_000), ke.customer("Baraka")
+    shop = ke.stage.organisation()
+    assert ke.stage.pay("pay_till", amina.id, shop.id, 4_000_00).receipt
+    assert ke.stage.pay("payout", shop.id, baraka.id, 1_500_00).receipt
+    assert await ke.dial(baraka, "6", "2", "1357") == "END 10/03 12:00 +KES 1,500 received"
+
+
 async def test_a_send_is_asked_back_and_given_back(ke):
     amina = ke.customer("Amina", money=500_000)
     baraka = ke.customer("Baraka Mwangi")
