@@ -7,6 +7,7 @@ import pytest
 
 from tests.stage import NOON
 from umoja.console.cards import (
+    budget_line,
     card_of,
     incident_line,
     judged,
@@ -17,6 +18,7 @@ from umoja.console.cards import (
 )
 from umoja.markets import packs
 from umoja.ops.incident import Incident, Sheet, Stage
+from umoja.ops.objectives import Budget
 from umoja.ops.telemetry import Figures
 
 MARKET = packs.load("KE")
@@ -168,3 +170,23 @@ def test_an_incident_of_a_market_that_is_shut_is_told_all_the_same():
     ended = incident(resolved_at=NOON + timedelta(seconds=50), stage=Stage.RESOLVED)
     line = incident_line(ended, None, now=NOON + timedelta(hours=9))
     assert (line.market, line.value, line.lasted) == ("KE", "KES 12345650 minor", "50 s")
+
+
+@pytest.mark.parametrize(
+    ("bad", "left", "burns", "told"),
+    [
+        (0, 1000, "", ("0 of 200", "100 %", "good", "evenly", "")),
+        (160, 200, "ticket", ("160 of 200", "20 %", "attention", "too fast", "attention")),
+        (200, 0, "", ("200 of 200", "0 %", "attention", "evenly", "")),
+        (201, -5, "page", ("201 of 200", "used up", "bad", "much too fast", "bad")),
+    ],
+)
+def test_what_is_left_of_a_budget(bad: int, left: int, burns: str, told: tuple[str, ...]):
+    line = budget_line(
+        Budget(
+            market="KE", product="send_money", objective_permille=995, judged=40_000, bad=bad,
+            allowed=200, left_permille=left, burns=burns,
+        )
+    )  # fmt: skip
+    assert (line.product, line.objective, line.judged) == ("send money", "99.5 %", "40,000")
+    assert (line.failed, line.left, line.left_state, line.burns, line.burns_state) == told

@@ -119,3 +119,33 @@ async def test_an_administrator_allows_a_remedy_within_limits(desk: Desk):
     await desk.post("/on-call", act="forbid", remedy="switch_route", market="KE")
     assert desk.centre.remedies.allowances() == []
     assert (await desk.post("/on-call", act="nothing")).status_code == 400
+
+
+async def test_whoever_is_paged_reads_it_on_every_page_until_somebody_takes_it(desk: Desk):
+    desk.centre.duty.put_chain(
+        Chain(name="all", markets=("*",), steps=(Step(person="wanjiku"),), least_severity=4)
+    )
+    desk.incident()
+    await desk.centre.pager.step()
+    await desk.enter("wanjiku", "viewer")
+    for path in ("/", "/incidents", "/markets/KE", "/account"):
+        assert "You are paged:" in (await desk.get(path)).text, path
+    page = await desk.get("/on-call")
+    assert "Pages that wait for you" in page.text
+    number = str(desk.centre.pager.waiting_for("wanjiku")[0].number)
+    answer = await desk.post("/on-call", act="acknowledge", number="99999")
+    assert "that page waits no longer" in answer.text
+    await desk.post("/on-call", act="acknowledge", number=number)
+    incident = desk.centre.incidents.get("INC-000001")
+    assert incident is not None
+    assert incident.acknowledged_by == "wanjiku"
+    assert "You are paged:" not in (await desk.get("/")).text
+    assert (await desk.post("/on-call", act="acknowledge", number=number)).status_code == 422
+
+
+async def test_what_was_handed_over_is_read_by_the_next(desk: Desk):
+    await desk.enter("amina", "administrator")
+    await desk.post("/on-call", act="rosters", body=json.dumps(JOAO))
+    await desk.post("/on-call", act="hand_over", roster="centre", body="The vendor rings at six")
+    await desk.enter("joao", "viewer", "KE")
+    assert "The vendor rings at six" in (await desk.get("/on-call")).text

@@ -98,3 +98,22 @@ async def test_times_are_told_by_market_and_month(desk: Desk):
     page = (await desk.get("/incidents/times")).text
     assert f"{desk.clock.now():%Y-%m}" in page
     assert "Kenya" in page
+
+
+async def test_the_list_is_narrowed_by_state_and_market(desk: Desk):
+    ended = desk.incident("The switch is silent", market="GH")
+    desk.centre.incidents.advance(ended.id, Stage.RESOLVED, actor="amina")
+    desk.incident()
+    for query, shown in (
+        ("", {"INC-000001", "INC-000002"}),
+        ("?state=open", {"INC-000002"}),
+        ("?state=resolved", {"INC-000001"}),
+        ("?state=resolved&market=KE", set()),
+        ("?state=nonsense", {"INC-000001", "INC-000002"}),
+    ):
+        text = (await desk.get(f"/incidents{query}")).text
+        assert {each for each in ("INC-000001", "INC-000002") if each in text} == shown, query
+    assert (
+        "There is no resolved incident here."
+        in (await desk.get("/incidents?state=resolved&market=KE")).text
+    )

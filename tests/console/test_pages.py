@@ -439,3 +439,14 @@ def test_every_form_that_acts_bears_the_token(path: Path):
     assert [
         form for form in forms if 'name="form_token" value="{{ form_token }}"' not in form
     ] == []
+
+
+async def test_a_market_s_page_tells_what_is_left_of_its_objectives(desk: Desk):
+    assert "No minute with payments was kept yet." in (await desk.get("/markets/KE")).text
+    desk.gauge()
+    desk.pays(995)
+    desk.pays(5, outcome=Outcome.FAILED, reason="partner_down")
+    desk.clock.advance(timedelta(minutes=3))
+    desk.centre.objectives.keep()
+    text = told((await desk.get("/markets/KE")).text)
+    assert "send money 99.5 % 1,000 5 of 5 0 % evenly" in text

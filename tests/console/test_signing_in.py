@@ -158,3 +158,48 @@ async def test_the_last_administrator_stays(desk: Desk):
     answer = await desk.post("/staff/amina/remove")
     assert answer.status_code == 422
     assert "somebody must remain administrator" in answer.text
+
+
+async def test_what_somebody_may_do_is_changed_at_once_and_written_down(desk: Desk):
+    await desk.enter("amina", "administrator")
+    desk.staff("kofi", "viewer")
+    kofi = desk.centre.staff.sign_in("kofi", PASSWORD, address="192.0.2.9")
+    answer = await desk.post(
+        "/staff/kofi/roles", **{"in-*": "", "in-KE": "engineer", "in-GH": "viewer"}
+    )
+    assert answer.status_code == 303
+    member = desk.centre.staff.member(kofi)
+    assert member is not None
+    assert member.roles == {"KE": frozenset({"engineer"}), "GH": frozenset({"viewer"})}
+    assert "viewer in GH; engineer in KE" in (await desk.get("/staff")).text
+    assert [act[1] for act in desk.acts()][-1] == "roles_changed"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "says"),
+    [
+        ("/staff/kofi/roles", {}, "at least one role"),
+        ("/staff/kofi/roles", {"in-KE": "queen"}, "roles are administrator, engineer, viewer"),
+        ("/staff/nobody/roles", {"in-KE": "viewer"}, "there is nobody named nobody"),
+        ("/staff/amina/roles", {"in-KE": "viewer"}, "changed by another administrator"),
+    ],
+)
+async def test_roles_that_cannot_be_given_change_nothing(
+    desk: Desk, path: str, fields: dict[str, str], says: str
+):
+    await desk.enter("amina", "administrator")
+    desk.staff("kofi", "viewer")
+    answer = await desk.post(path, **fields)
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert [dict(each.roles) for each in desk.centre.staff.browse()] == [
+        {"*": frozenset({"administrator"})},
+        {"*": frozenset({"viewer"})},
+    ]
+
+
+async def test_only_an_administrator_changes_roles(desk: Desk):
+    desk.staff("kofi", "viewer")
+    await desk.enter("juma", "engineer")
+    answer = await desk.post("/staff/kofi/roles", **{"in-*": "administrator"})
+    assert answer.status_code == 403

@@ -17,6 +17,7 @@ def wall_of(desk: Desk) -> Wall:
         sandbox=desk.toys,
         secure_cookies=False,
         markets=markets,
+        waiting=desk.centre.pager.waiting_for,
     )
     return Wall(centre=desk.centre, markets=markets, clock=desk.clock, pages=pages)
 

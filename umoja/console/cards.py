@@ -11,6 +11,7 @@ from umoja.console.charts import line_chart
 from umoja.console.pages import amount, clock_time, words
 from umoja.markets.market import Market
 from umoja.ops.incident import Incident
+from umoja.ops.objectives import Budget
 from umoja.ops.telemetry import Figures, Part
 
 NOTHING = "–"
@@ -307,4 +308,36 @@ def part_line(part: Part) -> PartLine:
         success=permille(part.success_permille),
         p95=milliseconds(part.p95_ms),
         reasons=", ".join(f"{words(reason)} {count}" for reason, count in part.reasons),
+    )
+
+
+BUDGET_LOW = 250  # permille of the budget: what is left for a week of 28 days
+BURNS = {"": "evenly", "ticket": "too fast", "page": "much too fast"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLine:
+    """What is left of an objective of 28 days, as a market's page tells it."""
+
+    product: str
+    objective: str
+    judged: str
+    failed: str
+    left: str
+    left_state: str
+    burns: str
+    burns_state: str
+
+
+def budget_line(budget: Budget) -> BudgetLine:
+    left = budget.left_permille
+    return BudgetLine(
+        product=words(budget.product),
+        objective=f"{budget.objective_permille / 10:.1f} %",
+        judged=f"{budget.judged:,}",
+        failed=f"{budget.bad:,} of {budget.allowed:,}",
+        left=f"{left / 10:.0f} %" if left >= 0 else "used up",
+        left_state="bad" if left < 0 else "attention" if left < BUDGET_LOW else "good",
+        burns=BURNS[budget.burns],
+        burns_state={"": "", "ticket": "attention", "page": "bad"}[budget.burns],
     )

@@ -113,6 +113,15 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
                             body=fields.get("body", ""),
                         )
                     )
+                case "acknowledge":  # being paged is the right to it, as with the link of a page
+                    waiting = await asyncio.to_thread(centre.pager.waiting_for, member.name)
+                    found = {str(each.number): each.incident for each in waiting}
+                    incident = found.get(fields.get("number", ""))
+                    if incident is None:
+                        raise RosterRefused("that page waits no longer")  # noqa: TRY301
+                    await asyncio.to_thread(
+                        lambda: centre.incidents.acknowledge(incident, actor=member.name)
+                    )
                 case "take_over":
                     number = int(fields.get("number", "0")[:9])
                     if not await asyncio.to_thread(duty.take_over, number, by=member.name):

@@ -268,7 +268,8 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
             return pages.to_sign_in(request)
         wanted = request.query_params.get("market", "")
         market = wanted if wanted in pages.markets else None
-        state = request.query_params.get("state", "")
+        asked = request.query_params.get("state", "")
+        state = asked if asked in STATES else ""
         recent = await asyncio.to_thread(
             centre.incidents.recent, limit=INCIDENTS_SHOWN, market=market
         )
@@ -283,7 +284,8 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
             here="incidents",
             incidents=lines,
             market=market or "",
-            state=state if state in STATES else "",
+            state=state,
+            states=STATES,
             most=INCIDENTS_SHOWN,
         )
 

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
-from umoja.console.cards import money_line, part_line
+from umoja.console.cards import BudgetLine, budget_line, money_line, part_line
 from umoja.console.charts import SPANS, Chart, Span, chart, mean
 from umoja.console.pages import FORM_MAX, Asked, Pages, Visitor
 from umoja.console.wall import Wall
 from umoja.ops.centre import Centre
 
 INCIDENTS_SHOWN = 8
+BUDGETS_FOR = timedelta(minutes=1)  # 28 days are summed up no more often, however many look
 
 _SERIES: tuple[tuple[str, str, str, float, Callable[[list[float]], float]], ...] = (
     ("Payments", "attempts", "a minute", 1.0, mean),
@@ -26,6 +28,7 @@ _SERIES: tuple[tuple[str, str, str, float, Callable[[list[float]], float]], ...]
 
 def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
     markets, telemetry = pages.markets, centre.telemetry
+    summed: dict[str, tuple[datetime, list[BudgetLine]]] = {}
 
     def known(code: str) -> str:
         if code not in markets:
@@ -40,18 +43,28 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
             found.append(chart(values, title=title, unit=unit, span=span, by=by))
         return found
 
-    def live(request: Asked, visitor: Visitor, code: str) -> dict[str, Any]:
+    async def budgets(code: str) -> list[BudgetLine]:
+        now = pages.now()
+        if code not in summed or now - summed[code][0] >= BUDGETS_FOR:
+            found = await asyncio.to_thread(centre.objectives.budgets, code)
+            summed[code] = now, [budget_line(each) for each in found]
+        return summed[code][1]
+
+    async def live(request: Asked, visitor: Visitor, code: str) -> dict[str, Any]:
         market, figures = markets[code], telemetry.figures(code)
         wanted = request.query_params.get("span", "")
         span = next((each for each in SPANS if each.name == wanted), SPANS[0])
         currencies = dict.fromkeys([*figures.issued, *figures.trust])
-        recent = centre.incidents.recent(limit=INCIDENTS_SHOWN, market=code)
+        recent = await asyncio.to_thread(
+            centre.incidents.recent, limit=INCIDENTS_SHOWN, market=code
+        )
         return {
             "card": wall.card(code),
             "span": span,
             "spans": SPANS,
             "charts": charts(code, span),
             "parts": [part_line(part) for part in telemetry.parts(code)],
+            "budgets": await budgets(code),
             "money": [money_line(market, figures, currency) for currency in currencies],
             "incidents": [wall.line(each) for each in recent],
             "faults": pages.sandbox.faults(code) if pages.sandbox is not None else None,
@@ -65,7 +78,7 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
             if visitor.member is None:
                 return pages.to_sign_in(request)
             raise HTTPException(status_code=403)
-        return pages.page("market.html", visitor, here=code, **live(request, visitor, code))
+        return pages.page("market.html", visitor, here=code, **await live(request, visitor, code))
 
     @get("/markets/{code:str}/live", include_in_schema=False, name="console.market.live")
     async def renew(request: Asked, code: str) -> Response[str]:
@@ -76,7 +89,7 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
             "market_live.html",
             member=visitor.member,
             form_token=visitor.form_token,
-            **live(request, visitor, code),
+            **await live(request, visitor, code),
         )
 
     @post(

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +16,11 @@ from litestar.exceptions import HTTPException
 
 from umoja.clock import Clock
 from umoja.console.sandbox import Sandbox
-from umoja.faults import Fault
+from umoja.faults import Busy, OutcomeUnknown
 from umoja.markets.market import Market
 from umoja.money import Money
+from umoja.ops.centre import UNREADABLE
+from umoja.ops.paging import Page
 from umoja.ops.staff import Member, Staff
 
 HERE = Path(__file__).parent
@@ -25,6 +28,7 @@ SESSION_COOKIE = "umoja_session"
 FORM_COOKIE = "umoja_form"
 FORM_FIELD = "form_token"
 FORM_MAX = 32 * 1024
+UNREAD_RETRY_S = 15
 PATH_MAX = 200
 
 CSP = (
@@ -48,6 +52,17 @@ REFUSED = {
 }
 """What people read when something is refused: a title, and what they can do."""
 
+TOO_MANY = ("Too many look at once", "Try again in a moment.")
+UNCLEAR = (
+    "It is not known whether that was done",
+    "Look before you try again: it may have been done although no answer came.",
+)
+UNREAD = (
+    "The centre cannot read its records now",
+    "Payments go on: they do not need the centre. The log says what is broken.",
+)
+"""What people read when the centre's own records fail it."""
+
 Asked = Request[Any, Any, Any]
 
 
@@ -70,12 +85,14 @@ class Pages:
         sandbox: Sandbox | None,
         secure_cookies: bool,
         markets: dict[str, Market],
+        waiting: Callable[[str], Sequence[Page]],
     ) -> None:
         self.sandbox = sandbox
         self.markets = markets
         self._staff = staff
         self._clock = clock
         self._secure = secure_cookies
+        self._waiting = waiting
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=select_autoescape(default=True, default_for_string=True),
@@ -100,7 +117,7 @@ class Pages:
         token = request.cookies.get(SESSION_COOKIE, "")
         try:
             member = self._staff.member(token) if token else None
-        except Fault:
+        except UNREADABLE:
             member = None
         form_token = request.cookies.get(FORM_COOKIE, "")
         if not 20 <= len(form_token) <= 80 or not form_token.isascii():
@@ -163,6 +180,7 @@ class Pages:
             now=self._clock.now(),
             may_see_audit=self.may(visitor, "see_audit"),
             may_manage_staff=self.may(visitor, "manage_staff"),
+            paged_for=self._paged_for(visitor, here),
             **values,
         )
         return Response(
@@ -194,8 +212,39 @@ class Pages:
         answer.headers.update(headers)
         return answer
 
+    def unread(self, request: Asked, cause: Exception) -> Response[str]:
+        """Return the page for what the centre's own records refused: it says that payments go on."""
+        title, detail = (
+            UNCLEAR
+            if isinstance(cause, OutcomeUnknown)
+            else TOO_MANY
+            if isinstance(cause, Busy)
+            else UNREAD
+        )
+        wait_s = cause.retry_after_s if isinstance(cause, Busy) else UNREAD_RETRY_S
+        headers = {"retry-after": str(wait_s)}
+        if "text/html" not in request.headers.get("accept", ""):
+            return Response(title, status_code=503, media_type=MediaType.TEXT, headers=headers)
+        answer = self.page(
+            "refused.html", self.visitor(request), status=503, title=title, detail=detail
+        )
+        answer.headers.update(headers)
+        return answer
+
+    def _paged_for(self, visitor: Visitor, here: str) -> list[str]:
+        """Return the incidents for which a member is paged, newest first; the on-call page has them."""
+        if visitor.member is None or here == "on-call":
+            return []
+        try:
+            return list(dict.fromkeys(each.incident for each in self._waiting(visitor.member.name)))
+        except UNREADABLE:
+            return []  # the page itself says what cannot be read
+
     def to_sign_in(self, request: Asked) -> Response[str]:
         """Send whoever has not signed in to do so, and back to this page afterwards."""
+        token = request.cookies.get(SESSION_COOKIE, "")
+        if token:
+            self._staff.member(token)  # raises where staff cannot be read: signing in is no help
         return self.see_other(f"/sign-in?to={quote(request.scope['path'])}")
 
     def signed_in(self, token: str, to: str) -> Response[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from litestar import Response, Router
 from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import HTTPException
@@ -17,10 +18,12 @@ from umoja.console.pages import HERE, Asked, Pages
 from umoja.console.sandbox import Sandbox
 from umoja.console.staff_pages import staff_pages
 from umoja.console.wall import Wall, wall_pages
-from umoja.ops.centre import Centre
+from umoja.ops.centre import UNREADABLE, Centre
 from umoja.payments.branch import Placed
 
 STATIC_FOR_S = 3_600  # pages name a version with each file
+
+log = structlog.get_logger()
 
 
 def console(
@@ -43,6 +46,7 @@ def console(
         sandbox=sandbox,
         secure_cookies=secure_cookies,
         markets=markets,
+        waiting=centre.pager.waiting_for,
     )
     wall = Wall(centre=centre, markets=markets, clock=clock, pages=pages)
     handlers = [
@@ -58,8 +62,16 @@ def console(
     def refused(request: Asked, cause: HTTPException) -> Response[str]:
         return pages.refused(request, cause)  # a function: the framework copies what it is given
 
+    def unread(request: Asked, cause: Exception) -> Response[str]:
+        log.warning("console.unread", fault=type(cause).__name__)
+        return pages.unread(request, cause)
+
     return [
-        Router("/", route_handlers=handlers, exception_handlers={HTTPException: refused}),
+        Router(
+            "/",
+            route_handlers=handlers,
+            exception_handlers={HTTPException: refused, **dict.fromkeys(UNREADABLE, unread)},
+        ),
         create_static_files_router(
             path="/static",
             directories=[HERE / "static"],

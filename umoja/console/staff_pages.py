@@ -13,6 +13,7 @@ from umoja.ops.centre import Centre
 from umoja.ops.staff import EVERYWHERE, PASSWORD_LEAST, StaffRefused
 
 AUDIT_PAGE = 100
+RISING = ("viewer", "engineer", "administrator")  # each may what those before it may
 
 
 def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
@@ -87,7 +88,14 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
     def staff_page(
         visitor: Visitor, *, status: int = 200, error: str = "", name: str = ""
     ) -> Response[str]:
-        shown = [{"name": each.name, "roles": _told(each.roles)} for each in centre.staff.browse()]
+        shown = [
+            {
+                "name": each.name,
+                "roles": _told(each.roles),
+                "held": {code: _highest(held) for code, held in each.roles.items()},
+            }
+            for each in centre.staff.browse()
+        ]
         return pages.page(
             "staff.html",
             visitor,
@@ -97,6 +105,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
             error=error,
             name=name,
             least=PASSWORD_LEAST,
+            rising=RISING,
         )
 
     @get("/staff", include_in_schema=False, name="console.staff")
@@ -139,6 +148,29 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         member = pages.require(visitor, "manage_staff")
         try:
             await asyncio.to_thread(centre.staff.remove, name, by=member.name)
+        except StaffRefused as cause:
+            return staff_page(visitor, status=422, error=str(cause))
+        return pages.see_other("/staff")
+
+    @post(
+        "/staff/{name:str}/roles",
+        include_in_schema=False,
+        request_max_body_size=FORM_MAX,
+        name="console.staff.roles",
+    )
+    async def change_roles(request: Asked, name: str) -> Response[str]:
+        visitor = pages.visitor(request)
+        fields = await pages.form(request)
+        member = pages.require(visitor, "manage_staff")
+        wanted = {
+            code: [fields[f"in-{code}"]]
+            for code in (EVERYWHERE, *pages.markets)
+            if fields.get(f"in-{code}")
+        }
+        try:
+            if name == member.name:
+                raise StaffRefused("your own roles are changed by another administrator")  # noqa: TRY301
+            await asyncio.to_thread(centre.staff.set_roles, name, wanted, by=member.name)
         except StaffRefused as cause:
             return staff_page(visitor, status=422, error=str(cause))
         return pages.see_other("/staff")
@@ -200,7 +232,11 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
             return account_page(visitor, status=422, error=str(cause))
         return pages.signed_in(token, "/account?changed")
 
-    return [ask, enter, leave, audit, staff, add, remove, account, change]
+    return [ask, enter, leave, audit, staff, add, change_roles, remove, account, change]
+
+
+def _highest(held: frozenset[str]) -> str:
+    return next((role for role in reversed(RISING) if role in held), "")
 
 
 def _told(roles: Mapping[str, frozenset[str]]) -> str:

@@ -15,9 +15,9 @@ from umoja.clock import Clock
 from umoja.console.africa import drawn
 from umoja.console.cards import Card, IncidentLine, card_of, incident_line, permille
 from umoja.console.pages import Asked, Pages
-from umoja.faults import Busy, Fault
+from umoja.faults import Busy
 from umoja.markets.market import Market
-from umoja.ops.centre import Centre
+from umoja.ops.centre import UNREADABLE, Centre
 from umoja.ops.incident import Incident
 
 STREAM_EVERY_S = 2.0
@@ -123,7 +123,7 @@ class Wall:
             return []
         try:
             recent = self._centre.incidents.recent(limit=2 * LINES_ON_WALL)
-        except Fault:
+        except UNREADABLE:
             return []
         return [self.line(each) for each in recent if each.resolved_at is not None][:most]
 

@@ -29,6 +29,9 @@ from umoja.switches import Switches
 WAIT_S = 1.0
 """How long another process may hold the file: the watch looks in the loop that serves pages."""
 
+UNREADABLE: tuple[type[Exception], ...] = (Fault, DatabaseDamaged)
+"""What reading and writing the centre's records raises where they cannot be had now."""
+
 log = structlog.get_logger()
 
 
@@ -71,7 +74,7 @@ class Centre:
             entries, digest = self.audit.head()
             if self.telemetry.markets:  # not where somebody only looked into the file
                 log.info("ops.audit.head", entries=entries, digest=digest)
-        except (Fault, DatabaseDamaged) as cause:
+        except UNREADABLE as cause:
             log.warning("ops.centre.unread", cause=str(cause))
         finally:
             self._database.close()

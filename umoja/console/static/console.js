@@ -20,15 +20,30 @@
   if (clock) setInterval(tick, 1000);
 
   // Keys
+  // Single keys can be switched off: who speaks to the machine would press them without meaning to.
   const help = at("help");
+  const keys = at("keys");
+  const keep = (name, value) => { try { localStorage.setItem(name, value); } catch { /* it holds for this page */ } };
+  let areKeysOn = true;
+  try { areKeysOn = localStorage.getItem("umoja-keys") !== "off"; } catch { /* as they are */ }
+  const tellKeys = () => { keys.textContent = areKeysOn ? "Switch single keys off" : "Switch single keys on"; };
+  if (keys) tellKeys();
+  keys?.addEventListener("click", () => { areKeysOn = !areKeysOn; keep("umoja-keys", areKeysOn ? "on" : "off"); tellKeys(); });
   at("help-open")?.addEventListener("click", () => help.showModal());
   const places = { w: "/", i: "/incidents", h: document.querySelector('nav a[href="/handset"]') ? "/handset" : "" };
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!areKeysOn || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (target.closest?.("input, textarea, select, [data-keys]") || help?.open) return;
     if (key === "?") { event.preventDefault(); help?.showModal(); return; }
     if (key === "t") { turn(); return; }
+    // What a page offers by a key of its own: a button is pressed, a field is gone to.
+    const own = /^[a-z]$/.test(key) && document.querySelector(`[data-key="${key}"]`);
+    if (own) {
+      event.preventDefault();
+      if (own.nodeName === "BUTTON") own.click(); else own.focus();
+      return;
+    }
     const market = /^[1-9]$/.test(key) ? help?.querySelectorAll('a[href^="/markets/"]')[key - 1] : null;
     const to = market?.getAttribute("href") || places[key];
     if (to) location.href = to;
