@@ -9,6 +9,7 @@ import structlog
 
 from umoja.channels.hot import door, finder
 from umoja.channels.http import site
+from umoja.channels.intake import intake, scrapes
 from umoja.channels.ussd import Ussd, ussd_door
 from umoja.clock import Clock
 from umoja.config import Config, read
@@ -112,6 +113,11 @@ class Hall:
                 self._background.begin(name, work)
         self._background.begin("watch", self._watch())
         self._background.begin("pager", self.centre.pager.run())
+        self._background.begin("alarms", self.centre.alarms.run())
+        self._background.begin(
+            "vendor pages",
+            self.centre.vendor_pages.run(may_be_private=not self.config.is_production),
+        )
         self._background.begin("checkpoints", Checkpoints(self.clock).run(self.houses.values()))
 
     async def close(self) -> None:
@@ -157,6 +163,7 @@ class Hall:
                 sandbox=sandbox,
                 secure_cookies=self.config.is_production,
             ),
+            *intake(self.centre, clock=self.clock),
             ussd_door(ussd, secret=ussd_secret),
         ]
         application = site(
@@ -164,9 +171,10 @@ class Hall:
             clients=self.clients,
             clock=self.clock,
             ready=self.ready,
-            metrics=lambda: exposition(self.centre.telemetry, list(self.houses)),
+            metrics=lambda: exposition(self.centre, list(self.houses)),
             extra=extra,
             is_sandbox=sandbox is not None,
+            scrapes=scrapes(self.centre) if self.config.is_production else None,
         )
         find = finder(application.state.native, ussd, ussd_secret=ussd_secret)
 

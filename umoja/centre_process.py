@@ -7,6 +7,7 @@ import structlog
 
 from umoja.channels.hot import door, finder
 from umoja.channels.http import site
+from umoja.channels.intake import intake, scrapes
 from umoja.clock import Clock, SystemClock
 from umoja.console.site import console
 from umoja.faults import Fault
@@ -65,15 +66,19 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         clients=clients,
         clock=clock,
         ready=lambda: {code: code in exchange.markets() for code in markets},
-        metrics=lambda: exposition(centre.telemetry, list(markets)) + _lost(exchange),
-        extra=console(
-            centre=centre,
-            branches={code: Sight(market=market) for code, market in markets.items()},
-            clock=clock,
-            sandbox=None,
-            secure_cookies=config.is_production,
-        ),
+        metrics=lambda: exposition(centre, list(markets)) + _lost(exchange),
+        extra=[
+            *console(
+                centre=centre,
+                branches={code: Sight(market=market) for code, market in markets.items()},
+                clock=clock,
+                sandbox=None,
+                secure_cookies=config.is_production,
+            ),
+            *intake(centre, clock=clock),
+        ],
         is_sandbox=False,
+        scrapes=scrapes(centre) if config.is_production else None,
     )
 
     def stop() -> None:
@@ -89,6 +94,10 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
     background = Background()
     background.begin("watch", _watch(centre, clock))
     background.begin("pager", centre.pager.run())
+    background.begin("alarms", centre.alarms.run())
+    background.begin(
+        "vendor pages", centre.vendor_pages.run(may_be_private=not config.is_production)
+    )
     server = await exchange.listen(trunk_socket(config.data))
     try:
         await serve_until_stopped(

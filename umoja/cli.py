@@ -9,7 +9,7 @@ import sys
 
 from cyclopts import CycloptsError
 
-from umoja.commands import archive, clients, data, packs, rehearsal, running
+from umoja.commands import archive, clients, data, ops, packs, rehearsal, running
 from umoja.commands.words import (
     INTERRUPTED,
     OK,
@@ -24,7 +24,7 @@ from umoja.commands.words import (
 
 __all__ = ["OK", "REFUSED", "UNAVAILABLE", "USAGE", "WRONG", "main", "run"]
 
-ROOMS = (archive, clients, data, packs, rehearsal, running)
+ROOMS = (archive, clients, data, ops, packs, rehearsal, running)
 """Where the commands are: importing them makes them known."""
 
 

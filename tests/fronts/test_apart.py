@@ -303,8 +303,32 @@ def test_payments_go_on_without_the_centre_and_pages_say_so(apart: Apart):
     assert page.status_code in {303, 503}  # it may be back by now
     until(apart.all_ready)
     assert httpx.get(f"{apart.address}/", timeout=PATIENCE_S).status_code == 303
-    figures = httpx.get(f"{apart.address}/metrics", timeout=PATIENCE_S).text
+    signed = {"authorization": f"Bearer {machine_token(apart, 'metrics')}"}
+    figures = httpx.get(f"{apart.address}/metrics", headers=signed, timeout=PATIENCE_S).text
     assert 'umoja_blind{market="KE"}' in figures
+
+
+def machine_token(at: Apart, scope: str) -> str:
+    """Make a token beside what runs, as an operator does."""
+    words = ["ops", "token", "--scope", scope, "--config", str(at.file)]
+    made = subprocess.run(
+        [sys.executable, "-m", "umoja", *words], capture_output=True, text=True, check=True
+    )
+    return made.stdout.strip()
+
+
+def test_machines_come_in_through_a_front_by_their_token(apart: Apart):
+    until(apart.all_ready)
+    alert = [{"labels": {"alertname": "Watchdog", "severity": "none"}}]
+    with httpx.Client(base_url=apart.address, timeout=PATIENCE_S) as web:
+        assert web.get("/metrics").status_code == 401
+        assert web.post("/alertmanager/api/v2/alerts", json=alert).status_code == 401
+        web.headers["authorization"] = f"Bearer {machine_token(apart, 'alerts,otlp,metrics')}"
+        assert web.post("/alertmanager/api/v2/alerts", json=alert).status_code == 200
+        (found,) = web.get("/alertmanager/api/v2/alerts").json()
+        assert found["labels"]["alertname"] == "Watchdog"
+        assert web.post("/otlp/v1/metrics", json={}).json() == {}
+        assert 'umoja_alerts{state="active"} 1.0' in web.get("/metrics").text
 
 
 def test_each_request_finds_its_process(apart: Apart):

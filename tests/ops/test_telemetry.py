@@ -381,7 +381,7 @@ def test_the_metrics_page_says_the_same(clock: ManualClock, centre):
     centre.telemetry.hear(order(clock))
     gauge(centre, "KE")
 
-    text = exposition(centre.telemetry, ["KE", "GH"]).decode()
+    text = exposition(centre, ["KE", "GH"]).decode()
 
     assert 'umoja_completed_5m{market="KE"} 1.0' in text
     assert 'umoja_blind{market="KE"} 0.0' in text

@@ -455,7 +455,7 @@ def _around(sample: Sample) -> dict[str, Json]:
         "/metrics": {
             "get": _plain(
                 "metrics",
-                "Figures for a monitoring system",
+                "Figures for a monitoring system; in production with a token of the scope metrics",
                 {
                     "200": {
                         "description": "Prometheus text",

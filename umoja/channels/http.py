@@ -4,7 +4,7 @@ The native API's decisions are in `native`; here are routes, errors, headers and
 """
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -38,6 +38,9 @@ log = structlog.get_logger()
 
 Asked = Request[Any, Any, Any]
 
+Scrapes = Callable[[Mapping[str, str]], Awaitable[Told | None]]
+"""Says whether a request with these headers may read the figures: None, or what is answered instead."""
+
 
 def site(
     *,
@@ -48,10 +51,12 @@ def site(
     metrics: Callable[[], bytes],
     extra: Sequence[Any],
     is_sandbox: bool,
+    scrapes: Scrapes | None = None,
 ) -> Litestar:
     """Return the web application: the native API, its documents, health, and `extra` handlers.
 
-    `ready` says of each market whether it takes payments; `metrics` returns figures as text. The
+    `ready` says of each market whether it takes payments; `metrics` returns figures as text, to
+    whomever `scrapes` does not refuse by their headers. The
     application's `state.native` answers the same operations without the framework.
     """
     native = Native(branches=branches, clients=clients, clock=clock)
@@ -60,7 +65,7 @@ def site(
             *(_native(native, operations) for operations in _by_path(OPERATIONS)),
             _token(native),
             *_documents(branches, is_sandbox=is_sandbox),
-            *_health(ready, metrics),
+            *_health(ready, metrics, scrapes),
             *extra,
         ],
         state=State({"native": native}),
@@ -168,7 +173,9 @@ def _written(sample: Sample, *, is_sandbox: bool) -> tuple[bytes, str]:
 
 
 def _health(
-    ready: Callable[[], Mapping[str, bool]], metrics: Callable[[], bytes]
+    ready: Callable[[], Mapping[str, bool]],
+    metrics: Callable[[], bytes],
+    scrapes: Scrapes | None,
 ) -> list[HTTPRouteHandler]:
     async def healthz() -> Response[bytes]:
         return Response(_encode(HealthOut(status="up")), media_type=JSON)
@@ -184,7 +191,10 @@ def _health(
             headers={} if is_ready else {"retry-after": "60"},
         )
 
-    async def figures() -> Response[bytes]:
+    async def figures(request: Asked) -> Response[bytes]:
+        refusal = await scrapes(request.headers) if scrapes is not None else None
+        if refusal is not None:
+            return _response(refusal)
         return Response(metrics(), media_type=METRICS_TYPE)
 
     return [
@@ -194,7 +204,7 @@ def _health(
     ]
 
 
-def _readable(path: str, answer: Callable[[], Any]) -> HTTPRouteHandler:
+def _readable(path: str, answer: Callable[..., Any]) -> HTTPRouteHandler:
     """Return a handler that answers GET and HEAD."""
     methods = [HttpMethod.GET, HttpMethod.HEAD]
     return route(path, http_method=methods, status_code=200, include_in_schema=False)(answer)

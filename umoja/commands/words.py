@@ -34,10 +34,14 @@ market_app = App(name="market", help="Check, make and show market packs.")
 audit_app = App(name="audit", help="The chained log of what staff did.")
 client_app = App(name="client", help="Programs that may call a market's API.")
 drill_app = App(name="drill", help="Play faults and see what the centre makes of them.")
+ops_app = App(
+    name="ops", help="The operations centre: tokens of machines, and vendors' status pages."
+)
 watch_app = App(name="watch", help="The detectors, on a series of your own.")
 app.command(market_app)
 app.command(audit_app)
 app.command(client_app)
+app.command(ops_app)
 app.command(watch_app)
 app.command(drill_app)
 
@@ -90,6 +94,39 @@ def clients_of(config: "Config") -> Any:
     from umoja.parties.clients import Clients
 
     return closing(Clients(open_sql(config, "clients"), clock=SystemClock()))
+
+
+def centre_parts_of(config: "Config") -> Any:
+    """Open the tokens of machines and the vendors' pages, also beside an installation that runs.
+
+    Raise Unavailable where there is none.
+    """
+    from contextlib import contextmanager
+
+    from umoja.clock import SystemClock
+    from umoja.faults import Unavailable
+    from umoja.opening import is_there, kept_markets, opened, told_of
+    from umoja.ops.audit import AuditLog
+    from umoja.ops.machines import Machines
+    from umoja.ops.vendor_pages import VendorPages
+    from umoja.storage.migrate import migrate
+
+    @contextmanager
+    def found() -> Any:
+        if not is_there(config, "centre"):
+            raise Unavailable(f"there is no centre in {told_of(config)}: start with umoja up")
+        clock = SystemClock()
+        with opened(config, "centre") as database:
+            migrate(database, "centre", clock)
+            audit = AuditLog(database, clock=clock)
+            yield (
+                Machines(database, clock=clock, audit=audit),
+                VendorPages(
+                    database, clock=clock, markets=kept_markets(config), take=lambda _: None
+                ),
+            )
+
+    return found()
 
 
 def faults_counted(faults: int) -> str:

@@ -8,18 +8,24 @@ from threading import Event
 import structlog
 
 from umoja.clock import Clock
-from umoja.faults import Fault
+from umoja.faults import Busy, Fault
 from umoja.markets.market import Market
+from umoja.ops.alarms import Alarms
+from umoja.ops.alert import Alert
 from umoja.ops.audit import AuditLog
 from umoja.ops.chronicle import Chronicle
 from umoja.ops.days import Days
 from umoja.ops.duty import Duty
 from umoja.ops.incidents import Incidents
+from umoja.ops.machines import Machines
 from umoja.ops.objectives import Objectives
+from umoja.ops.otlp import Arrivals
 from umoja.ops.paging import Console, Pager, Way
 from umoja.ops.remedies import Remedies
+from umoja.ops.silences import Silences
 from umoja.ops.staff import FIRST, Staff
 from umoja.ops.telemetry import CHANNELS, PRODUCTS, Expected, Telemetry
+from umoja.ops.vendor_pages import VendorPages
 from umoja.ops.watch import Watch
 from umoja.storage.database import Database, DatabaseDamaged
 from umoja.storage.migrate import migrate
@@ -48,6 +54,11 @@ class Centre:
     pager: Pager
     remedies: Remedies
     objectives: Objectives
+    alarms: Alarms
+    silences: Silences
+    machines: Machines
+    arrivals: Arrivals
+    vendor_pages: VendorPages
     _days: Days = field(repr=False)
     _database: Sql = field(repr=False)
     _closed: Event = field(repr=False, default_factory=Event)
@@ -68,6 +79,7 @@ class Centre:
             return
         self._closed.set()
         try:
+            self.alarms.keep()
             self.incidents.keep()
             self.objectives.keep()
             self._days.keep(is_last=True)
@@ -78,6 +90,14 @@ class Centre:
             log.warning("ops.centre.unread", cause=str(cause))
         finally:
             self._database.close()
+
+
+def _taken(alarms: Alarms, alerts: list[Alert]) -> None:
+    """Take up what vendors announce; the next reading brings again what there is no room for now."""
+    try:
+        alarms.take_and_keep(alerts)
+    except Busy as cause:
+        log.warning("ops.vendor_pages.untold", cause=str(cause))
 
 
 def open_centre(
@@ -120,6 +140,14 @@ def open_centre(
             value=incidents.value,
         )
         incidents.listen(pager.heard)
+        zones = {market.code: market.zones[0] for market in markets}
+        silences = Silences(database, clock=clock, zone_of=zones.get)
+        alarms = Alarms(
+            database, clock=clock, incidents=incidents, silences=silences, markets=list(zones)
+        )
+        vendor_pages = VendorPages(
+            database, clock=clock, markets=zones, take=lambda alerts: _taken(alarms, alerts)
+        )
         return Centre(
             telemetry=telemetry,
             watch=Watch(
@@ -128,6 +156,7 @@ def open_centre(
                 days=days,
                 clock=clock,
                 chronicle=Chronicle(database, board=telemetry.board, clock=clock),
+                changed=lambda market, _: vendor_pages.changed(market),
             ),
             incidents=incidents,
             staff=Staff(
@@ -146,6 +175,11 @@ def open_centre(
                 switches=Switches() if switches is None else switches,
             ),
             objectives=objectives,
+            alarms=alarms,
+            silences=silences,
+            machines=Machines(database, clock=clock, audit=audit),
+            arrivals=Arrivals(clock),
+            vendor_pages=vendor_pages,
             _days=days,
             _database=database,
         )

@@ -96,6 +96,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     agents: int = 0
     share_percent: int = 0  # of the market's payments, failing above expectation
     is_money: bool = False  # the books themselves are in doubt
+    hint: int = 4  # the severity that somebody else's alarm names: never less grave than that
 
 
 class Hanging(msgspec.Struct, frozen=True, kw_only=True):
@@ -640,7 +641,7 @@ class Incidents:
             impact=Impact(),
             taken_until=finding.began_s // PERIOD_S,
             shown=Impact(),
-            severity=4,
+            severity=scene.hint,
         )
         self._working[made.number] = made
         self._seen[key] = made.number
@@ -723,6 +724,7 @@ class Incidents:
             gravest=GRAVEST[work.counts],
             is_money=scene.is_money,
         )
+        severity = min(severity, scene.hint)
         if severity < work.severity:
             work.say(now, SYSTEM, f"severity {work.severity} became {severity}")
             work.severity = severity

@@ -1,12 +1,14 @@
 """Metrics for a monitoring system that scrapes: the same figures as the wall's, in its text form."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from umoja.ops.telemetry import Figures, Telemetry
+from umoja.ops.centre import Centre
+from umoja.ops.telemetry import Figures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,10 +21,10 @@ _GAUGES: tuple[tuple[str, str, Callable[[Figures], float | None]], ...] = (
     ("blind", "1 where the market's desk gave no sign of life", lambda f: float(f.is_blind)),
     ("payments_per_second", "Attempts a second in the last minute", lambda f: f.per_second),
     ("expected_per_second", "Attempts a second as expected", lambda f: f.expected_per_second),
-    ("latency_p95_milliseconds", "Latency that 95 % do not pass", lambda f: f.p95_ms),
-    ("latency_p99_milliseconds", "Latency that 99 % do not pass", lambda f: f.p99_ms),
+    ("latency_p95_seconds", "Latency that 95 % do not pass", lambda f: _seconds(f.p95_ms)),
+    ("latency_p99_seconds", "Latency that 99 % do not pass", lambda f: _seconds(f.p99_ms)),
     ("pending", "Orders that wait for a partner", lambda f: f.pending),
-    ("pending_oldest_milliseconds", "Age of the oldest one", lambda f: f.oldest_pending_ms),
+    ("pending_oldest_seconds", "Age of the oldest one", lambda f: _seconds(f.oldest_pending_ms)),
     ("payments_today", "Completed payments of the business day", lambda f: f.payments_today),
     ("sms_sent_5m", "Receipts handed to a route", lambda f: f.sms_sent),
     ("sms_delivered_5m", "Receipts delivered", lambda f: f.sms_delivered),
@@ -59,8 +61,62 @@ class _Figures(Collector):
             yield family
 
 
-def exposition(telemetry: Telemetry, markets: Iterable[str]) -> bytes:
-    """Return the figures of the markets as text."""
+class _Work(Collector):
+    """Reads what the centre has to do, and what others have told it."""
+
+    def __init__(self, centre: Centre) -> None:
+        self._centre = centre
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        centre = self._centre
+        open_ones = GaugeMetricFamily(
+            "umoja_incidents_open",
+            "Open incidents; market * stands for none of ours",
+            labels=["market", "severity"],
+        )
+        found = Counter((each.market, each.severity) for each in centre.incidents.open_ones())
+        for (market, severity), count in sorted(found.items()):
+            open_ones.add_metric([market, str(severity)], count)
+        yield open_ones
+        alerts = GaugeMetricFamily(
+            "umoja_alerts", "Alerts of other systems that fire", labels=["state"]
+        )
+        for state, count in centre.alarms.counts().items():
+            alerts.add_metric([state], count)
+        yield alerts
+        yield GaugeMetricFamily(
+            "umoja_silences_active",
+            "Silences that keep something quiet now",
+            value=len(centre.silences.active()),
+        )
+        announced = GaugeMetricFamily(
+            "umoja_vendor_announcements", "Troubles that a vendor announces", labels=["vendor"]
+        )
+        for vendor, count in centre.vendor_pages.announcements().items():
+            announced.add_metric([vendor], count)
+        yield announced
+        errors = GaugeMetricFamily(
+            "umoja_otlp_error_logs_5m",
+            "Logs at the level of errors that a service sent in five minutes",
+            labels=["service"],
+        )
+        for each in centre.arrivals.services():
+            errors.add_metric([each.service], each.errors_5m)
+        yield errors
+        yield CounterMetricFamily(
+            "umoja_otlp_dropped",
+            "Points and logs that were dropped because there were too many",
+            value=centre.arrivals.dropped,
+        )
+
+
+def exposition(centre: Centre, markets: Iterable[str]) -> bytes:
+    """Return the figures of the markets and of the centre's work as text."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(telemetry.figures(market) for market in markets))
+    registry.register(_Figures(centre.telemetry.figures(market) for market in markets))
+    registry.register(_Work(centre))
     return generate_latest(registry)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

@@ -1,0 +1,84 @@
+"""The commands about the operations centre: tokens told once, and vendors' pages."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from umoja.cli import OK, UNAVAILABLE, USAGE, WRONG, run
+from umoja.clock import SystemClock
+from umoja.markets import packs
+from umoja.ops.centre import open_centre
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    (folder / "KE").mkdir(parents=True)
+    (folder / "KE" / "journal.db").touch()
+    open_centre(folder / "centre.db", clock=SystemClock(), markets=[packs.load("KE")]).close()
+    return str(folder)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = OK) -> str:
+    assert run(["ops", *words]) == code
+    told = capsys.readouterr()
+    return told.out if code == OK else told.err
+
+
+def test_a_token_is_told_once_listed_and_revoked(data: str, capsys: pytest.CaptureFixture[str]):
+    text = said(capsys, "token", "--scope", "alerts,otlp", "--name", "prom", "--expires", "90d",
+                "--data", data).strip()  # fmt: skip
+    assert text.startswith("umj_")
+    assert len(text) == 47
+
+    (row,) = json.loads(said(capsys, "tokens", "--data", data, "--json"))
+    assert (row["number"], row["name"], row["scopes"], row["state"]) == (
+        1,
+        "prom",
+        "alerts otlp",
+        "valid",
+    )
+    assert text not in said(capsys, "tokens", "--data", data)
+    said(capsys, "revoke", "1", "--data", data)
+    (row,) = json.loads(said(capsys, "tokens", "--data", data, "--json"))
+    assert row["state"] == "revoked"
+    kept = sqlite3.connect(Path(data) / "centre.db")
+    assert kept.execute("SELECT actor, action FROM audit ORDER BY number").fetchall() == [
+        ("command line", "token made"),
+        ("command line", "token revoked"),
+    ]
+    kept.close()
+
+
+def test_what_is_typed_wrong_is_told(data: str, capsys: pytest.CaptureFixture[str]):
+    assert "scopes among alerts" in said(
+        capsys, "token", "--scope", "all", "--data", data, code=USAGE
+    )
+    words = ("token", "--scope", "alerts", "--expires", "soon", "--data", data)
+    assert "an end is 12h" in said(capsys, *words, code=USAGE)
+    assert "there is no token 7" in said(capsys, "revoke", "7", "--data", data, code=WRONG)
+    assert "there is no centre" in said(
+        capsys, "tokens", "--data", f"{data}/none", code=UNAVAILABLE
+    )
+
+
+def test_a_vendor_s_page_is_watched_listed_and_removed(
+    data: str, capsys: pytest.CaptureFixture[str]
+):
+    url = "https://status.example.com/api/v2/summary.json"
+    said(capsys, "watch", "route", url, "--markets", "ke", "--data", data)
+
+    (row,) = json.loads(said(capsys, "pages", "--data", data, "--json"))
+    assert row == {
+        "name": "route",
+        "address": url,
+        "markets": "KE",
+        "last read": "not yet",
+        "trouble": "-",
+    }
+    assert "https://" in said(capsys, "watch", "x", "ftp://x", "--data", data, code=USAGE)
+    said(capsys, "unwatch", "route", "--data", data)
+    assert "no page route" in said(capsys, "unwatch", "route", "--data", data, code=WRONG)
