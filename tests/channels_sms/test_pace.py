@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.channels_sms.conftest import Post
-from tests.postgres import files_only
+from tests.postgres import tables
 from umoja.channels.pace import UNBOUNDED, Pace
 from umoja.faults import Busy, Unavailable
 from umoja.ledger.entries import Bundle
@@ -141,7 +141,6 @@ async def test_the_tail_tells_what_the_desk_tells_while_the_writer_writes(post_o
         feed.close()
 
 
-@files_only
 async def test_a_journal_from_an_older_copy_gets_its_receipts_again(post_of):
     post = post_of("KE")
     amina, baraka = people(post)
@@ -150,7 +149,7 @@ async def test_a_journal_from_an_older_copy_gets_its_receipts_again(post_of):
     await post.stop()
     # The copy was taken before another order had this line.
     other = message_id("0" * 32, post.stage.desk.head + 1, "payer")
-    with (database := Database(post.folder / "messages.db")).transaction():
+    with (database := tables(post.folder / "messages.db")).transaction():
         database.run("UPDATE feed SET sequence = 1000")
         database.run(
             "UPDATE messages SET id = :id, place = :place"
@@ -175,7 +174,7 @@ async def test_a_message_of_an_earlier_program_is_sent_under_its_id(post_of):
     post.start()
     await post.pass_time(6)
     await post.stop()
-    database = Database(post.folder / "messages.db")
+    database = tables(post.folder / "messages.db")
     database.run(
         "UPDATE messages SET id = :id, state = 'sent', place = 1 WHERE id = :now",
         id=f"{order.id}.0.payee",
