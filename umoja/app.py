@@ -26,7 +26,7 @@ from umoja.parties.clients import Clients
 from umoja.payments.branch import Branch
 from umoja.premises import Keys, hold
 from umoja.serving import Site
-from umoja.signals import Signals
+from umoja.signals import Answer, Question, Signals
 from umoja.switches import kept_switches
 from umoja.ways import address_of, ways_of
 
@@ -52,11 +52,13 @@ class Hall:
         markets: Mapping[str, Market],
         expected: Callable[[Market, datetime], float] | None = None,
         take_over: bool = False,
+        has_mail: bool = True,
         progress: Progress = lambda _: None,
     ) -> None:
         """Open every journal and table. Raise DataInUse, or a Fault where the centre cannot be opened.
 
-        A market that cannot be opened is shut and named in `shut`; the others go on.
+        A market that cannot be opened is shut and named in `shut`; the others go on. Without its
+        mail a market's receipts are for another process to carry.
         """
         self.config = config
         self.clock = clock
@@ -80,6 +82,7 @@ class Hall:
                     switches=self.switches,
                     texts=self.texts,
                     take_over=take_over,
+                    has_mail=has_mail,
                 )
             except SHUT as cause:
                 log.exception("app.market.shut", market=code)
@@ -92,8 +95,10 @@ class Hall:
             switches=self.switches,
             ways=ways_of(config, clock=clock, send_text=self._send_text),
             address=address_of(config),
+            ask=self.ask,
         )
         self._background = Background()
+        self._ussd: Ussd | None = None
 
     @property
     def branches(self) -> dict[str, Branch]:
@@ -114,6 +119,8 @@ class Hall:
         self._background.begin("watch", self._watch())
         self._background.begin("pager", self.centre.pager.run())
         self._background.begin("alarms", self.centre.alarms.run())
+        self._background.begin("make-good", self.centre.make_good.run())
+        self._background.begin("notices", self.centre.notices.run())
         self._background.begin(
             "vendor pages",
             self.centre.vendor_pages.run(may_be_private=not self.config.is_production),
@@ -136,11 +143,23 @@ class Hall:
 
     def look(self) -> None:
         """Tell the centre what only the books know, and let its detectors look."""
+        if self._ussd is not None:
+            self._ussd.look()
         for house in self.houses.values():
             tell_books(self.centre, house.look())
+        self.centre.upkeep.look()
         self.centre.watch.look()
         self.centre.remedies.act_by_itself()
         self.centre.objectives.keep()
+        self.centre.status.look()
+        self.centre.regulators.look()
+
+    async def ask(self, market: str, question: Question) -> Answer:
+        """Ask a market for the centre. Raise Unavailable, or OutcomeUnknown: then ask again."""
+        house = self.houses.get(market)
+        if house is None:
+            raise Unavailable(f"{market} is not open")
+        return await house.making_good.answer(question)
 
     async def _send_text(self, market: str, message: str, phone: str, text: str) -> None:
         house = self.houses.get(market)
@@ -153,7 +172,13 @@ class Hall:
     def site(self, *, sandbox: Sandbox | None = None) -> Site:
         """Return the web application of all channels and the console, and its hot doors."""
         branches = self.branches
-        ussd = Ussd(branches=branches, texts=self.texts, clock=self.clock)
+        ussd = self._ussd = Ussd(
+            branches=branches,
+            texts=self.texts,
+            clock=self.clock,
+            noticed=self.switches.noticed,
+            tell=self.signals.send,
+        )
         ussd_secret = self.config.ussd_secret or None
         extra: Sequence[Any] = [
             *console(
@@ -188,13 +213,15 @@ class Hall:
         return dict.fromkeys(self.houses, True) | dict.fromkeys(self.shut, False)
 
 
-def stage_settings(folder: Path, market: str) -> Config:
+def stage_settings(folder: Path, market: str, *, database: str = "") -> Config:
     """Return what a stage is built from: one market in a folder of its own, and nothing from outside.
 
-    The keys are the same for every stage, so that the same play writes the same journal.
+    The keys are the same for every stage, so that the same play writes the same journal. With a
+    `database` its journal and tables are there instead.
     """
     flags = {
         "data": folder,
+        "database": database,
         "markets": market,
         "log_level": "warning",
         "pin_key": "the PIN key of a stage",

@@ -31,14 +31,18 @@ from umoja.opening import open_sql
 from umoja.parties.directory import Directory
 from umoja.parties.party import Party
 from umoja.parties.store import PartyStore
+from umoja.payments.branch import Branch
 from umoja.payments.tail import TailFeed
-from umoja.payments.wallets import Wallets
 from umoja.posts import Duty, man
 from umoja.premises import Keys, load_markets
-from umoja.signals import Signal, Signals
+from umoja.signals import RECEIPT_DUE_S, MessageSeen, MessagesSeen, Signal, Signals
 from umoja.switches import Switches, kept_switches
 
 NICE = 10
+ROOMY = 4  # processors: from so many on nobody waits for a carrier
+PERCENT = 25
+"""What texts may take of a processor while payments come in, where there are few processors. A low
+priority alone does not do it: two that share a processor's parts slow each other down."""
 BATCH_MAX = 500  # signals in one frame
 TELL_EVERY_S = 0.1
 ANSWER_WITHIN_S = 10.0
@@ -83,13 +87,15 @@ class Carriage:
     """Keeps one market's carrier running, answers what it asks, and passes on what it tells."""
 
     def __init__(
-        self, *, duty: Duty, directory: Directory, wallets: Wallets, signals: Signals
+        self, *, duty: Duty, branch: Branch, directory: Directory, signals: Signals
     ) -> None:
         """Take the market process's own duty: the carrier gets the same, but for its role."""
         self._duty = duty
+        self._desk = branch.desk
+        self._wallets = branch.wallets
         self._directory = directory
-        self._wallets = wallets
         self._signals = signals
+        self._answering: set[asyncio.Task[None]] = set()
         self._frames: Frames | None = None
         self.pid = 0
 
@@ -146,8 +152,15 @@ class Carriage:
             for each in told.signals:
                 self._signals.send(each)
             return
-        assert self._frames is not None, "a frame came over it"
-        self._frames.send(_encode(FreeNow(told.number, self._free(told.asked))))
+        answering = asyncio.get_running_loop().create_task(self._answer(told))
+        self._answering.add(answering)  # one at a time: the carrier waits for each
+        answering.add_done_callback(self._answering.discard)
+
+    async def _answer(self, asked: Free) -> None:
+        """Say what is free once that is durable: a text must not tell what a crash could undo."""
+        minors = await self._desk.settled(lambda: self._free(asked.asked))
+        if self._frames is not None:
+            self._frames.send(_encode(FreeNow(asked.number, minors)))
 
     def _free(self, asked: Sequence[tuple[int, str]]) -> list[int | None]:
         known = [(self._directory.get(party), currency) for party, currency in asked]
@@ -178,6 +191,8 @@ class _Market:
         self._numbers = itertools.count()
         self._asked: dict[int, Future[list[int | None]]] = {}
         self._unsaid: list[Signal] = []
+        self._plain: dict[tuple[str, str, int], list[int]] = {}  # sent, in time, late: by second
+        self._is_saying = False
         self.is_gone = asyncio.Event()
         self.frames = Frames(self._take, self._lost)
 
@@ -204,17 +219,45 @@ class _Market:
         self.frames.send(_encode(Free(number, question)))
 
     def hear(self, told: Signal) -> None:
-        """Pass a signal on, with others. Call it in the loop."""
-        if not self._unsaid:
+        """Pass a signal on, with others. Call it in the loop.
+
+        What went as it should is only counted: it would cost the market more than its payments.
+        """
+        if not self._is_saying:
+            self._is_saying = True
             self._loop.call_later(TELL_EVERY_S, self.say)
-        self._unsaid.append(told)
-        if len(self._unsaid) >= BATCH_MAX:
-            self.say()
+        if not isinstance(told, MessageSeen) or told.state == "failed":
+            self._unsaid.append(told)
+            if len(self._unsaid) >= BATCH_MAX:
+                self._send_unsaid()
+            return
+        is_sent = told.state == "sent"
+        now_s = told.at.timestamp()
+        second = int(now_s if is_sent else now_s - told.waited_s)
+        counts = self._plain.setdefault((told.market, told.route, second), [0, 0, 0])
+        counts[0 if is_sent else 1 if told.waited_s <= RECEIPT_DUE_S else 2] += 1
 
     def say(self) -> None:
-        unsaid, self._unsaid = self._unsaid, []
-        if unsaid:
-            self.frames.send(_encode(Seen(unsaid)))
+        """Tell what was heard and not told yet. Call it in the loop."""
+        self._is_saying = False
+        plain, self._plain = self._plain, {}
+        for (market, route, second), (sent, in_time, late) in plain.items():
+            self._unsaid.append(
+                MessagesSeen(
+                    market=market,
+                    route=route,
+                    second=second,
+                    sent=sent,
+                    in_time=in_time,
+                    late=late,
+                )
+            )
+        self._send_unsaid()
+
+    def _send_unsaid(self) -> None:
+        for at in range(0, len(self._unsaid), BATCH_MAX):
+            self.frames.send(_encode(Seen(self._unsaid[at : at + BATCH_MAX])))
+        self._unsaid = []
 
     def _take(self, frame: bytes) -> None:
         try:
@@ -241,6 +284,10 @@ async def _read_switches(path: Path, routes: Switches) -> None:
         except Unavailable as cause:
             log.warning("carrier.switches.unread", cause=str(cause))  # the last known ones hold
         await asyncio.sleep(SWITCHES_EVERY_S)
+
+
+def _pace() -> Pace:
+    return Pace(UNBOUNDED if len(os.sched_getaffinity(0)) >= ROOMY else PERCENT)
 
 
 async def _carry(duty: Duty, life: asyncio.StreamReader) -> None:
@@ -272,7 +319,7 @@ async def _carry(duty: Duty, life: asyncio.StreamReader) -> None:
         feed=feed,
         texts=Texts.load(),
         signals=signals,
-        pace=Pace(UNBOUNDED),
+        pace=_pace(),
         is_out=partial(routes.is_route_out, market.code),
     )
     running = asyncio.create_task(mail.receipts.run(), name="receipts")

@@ -39,7 +39,6 @@ class OrderSeen(Struct, frozen=True, gc=False, tag=True):
     was_pending: bool = False
     partner: str = ""
     cell: str = ""
-    fee_minor: int = 0
 
 
 class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
@@ -68,6 +67,49 @@ class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     order_mark: int = 0
 
 
+class MessagesSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """Many text messages that a route took in one second, or has delivered since.
+
+    It says what as many MessageSeen would say of `sent` and `delivered`; those that failed are always
+    told one by one. `second` is when the route took them, whole seconds since 1970.
+    """
+
+    market: str
+    route: str
+    second: int
+    sent: int = 0
+    in_time: int = 0  # delivered within RECEIPT_DUE_S of being taken
+    late: int = 0
+
+
+class SessionsSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """What became of menu sessions in the last second or so: how many were opened, and how others ended.
+
+    `ended`: with a last screen. `failed`: it broke on something of ours. `lapsed`: nobody answered a
+    screen any more, because the caller or the network had gone.
+    """
+
+    market: str
+    channel: str
+    opened: int = 0
+    ended: int = 0
+    failed: int = 0
+    lapsed: int = 0
+
+
+class FeesSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """What payments of one product were charged, and what the tariff of their day says, priced anew.
+
+    Both sums stand for all payments of the last seconds: where only some were looked at, what these
+    show is scaled up.
+    """
+
+    product: str
+    payments: int
+    fee_minor: int
+    due_minor: int
+
+
 class Hung(Struct, frozen=True, array_like=True):
     """A payment whose outcome is unknown, or that has waited long for one. `since` in microseconds."""
 
@@ -91,9 +133,16 @@ class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
     head: int
     hung: list[Hung] = []
     breaches: int = 0  # promises of the books that the auditor found broken
+    clock: int = 0  # of the market's process, in microseconds since 1970; 0: not told
+    fees: list[FeesSeen] = []
+    agents: int = 0  # that may serve customers; 0: not counted
+    agents_able: int = 0  # that have enough float for a usual deposit
 
 
-Signal = OrderSeen | MessageSeen
+RECEIPT_DUE_S = 15
+"""A text that is not on its phone so many seconds after a route took it is late."""
+
+Signal = OrderSeen | MessageSeen | MessagesSeen | SessionsSeen
 Listener = Callable[[Signal], None]
 
 
@@ -109,3 +158,99 @@ class Signals:
     def send(self, signal: Signal) -> None:
         for listener in self._listeners:
             listener(signal)
+
+
+# What the centre asks of a market, and is answered: orders' ids, amounts and counts, nobody's name
+
+
+class FindWrongs(Struct, frozen=True, kw_only=True, tag=True):
+    """Asks whom a trouble wronged, from `since` to `until` in microseconds.
+
+    Of these products, or of all where none is named; behind journal line `after`, to go on where an
+    answer had to end.
+    """
+
+    since: int
+    until: int
+    products: tuple[str, ...] = ()
+    after: int = 0
+
+
+class Wrong(Struct, frozen=True, kw_only=True, gc=False):
+    """One wrong done by one order. `who` is a keyed hash that names nobody.
+
+    `kind` is double_charge, wrong_fee, business_fee or stuck; `act` is what would make it good:
+    reverse, compensate or settle. Not `is_sure`: a suspicion, of which `why` says what speaks against.
+    """
+
+    order: str
+    kind: str
+    act: str
+    product: str
+    amount_minor: int
+    currency: str
+    at: int
+    who: str
+    is_sure: bool
+    why: str
+
+
+class Wrongs(Struct, frozen=True, kw_only=True, tag=True):
+    """Whom a trouble wronged. `more`: go on behind this journal line; 0: that is all.
+
+    `unjudged` orders have a price that depends on what their payer had used before, or on what is no
+    longer known: whoever doubts these looks at them one by one.
+    """
+
+    lines: list[Wrong]
+    looked_at: int
+    unjudged: int = 0
+    more: int = 0
+
+
+class Amend(Struct, frozen=True, kw_only=True, tag=True):
+    """Asks a market to make one wrong good. The same key again is harmless."""
+
+    key: str
+    order: str
+    kind: str
+    act: str
+    amount_minor: int
+    currency: str
+
+
+class Amended(Struct, frozen=True, kw_only=True, tag=True):
+    """What became of it: `done`, `declined` with the reason, or `waiting` for somebody else's word."""
+
+    state: str
+    reason: str = ""
+
+
+class TellTried(Struct, frozen=True, kw_only=True, tag=True):
+    """Asks a market to tell those customers who tried a product (or any: '') in a time, by SMS.
+
+    `kind` is trouble or over. Nobody is told twice of one incident and kind.
+    """
+
+    incident: str
+    kind: str
+    product: str
+    since: int
+    until: int
+    is_rehearsal: bool = False  # only count them
+
+
+class Reached(Struct, frozen=True, kw_only=True, tag=True):
+    """How many customers are told now, were told before, and could not be: they have no phone.
+
+    `is_cut`: there were more than one call reaches; the same call again goes on.
+    """
+
+    told: int
+    before: int = 0
+    unreachable: int = 0
+    is_cut: bool = False
+
+
+Question = FindWrongs | Amend | TellTried
+Answer = Wrongs | Amended | Reached

@@ -61,8 +61,8 @@ async def test_a_greedy_client_is_told_429_and_another_is_served(running):
     running.gate_holds(4)
     other, secret = running.clients.register(name="Other", market="KE", scopes=SCOPES)
     token = running.clients.issue(other, secret, scopes=frozenset())
-    stuck = asyncio.get_running_loop().create_future()
-    running.stage.desk.enqueue = lambda _: stuck  # nothing is answered for the moment
+    stuck = []  # nothing is answered for the moment
+    running.stage.desk.enqueue_for = lambda waiting, _: stuck.append(waiting)
     greedy = [await running.connected() for _ in range(3)]
     for number, (_, writer) in enumerate(greedy):
         writer.write(
@@ -76,9 +76,10 @@ async def test_a_greedy_client_is_told_429_and_another_is_served(running):
         running.request("/v1/quote", running.quote(), authorization=f"Bearer {token.text}")
     )
     assert (await answer(reader))[0] == 200
-    stuck.cancel()  # the desk went away: whoever waited learns that it may have happened
+    for waiting in stuck:  # the desk went away: whoever waited learns that it may have happened
+        waiting.set_exception(asyncio.CancelledError())
     assert [(await answer(reader))[0] for reader, _ in greedy[:2]] == [504, 504]
-    del running.stage.desk.enqueue
+    del running.stage.desk.enqueue_for
     greedy[0][1].write(running.request("/v1/payments", running.payment(), idempotency_key="g0"))
     assert (await answer(greedy[0][0]))[0] == 201
     for _, writer in greedy:

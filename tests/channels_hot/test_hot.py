@@ -203,10 +203,10 @@ async def test_whoever_leaves_before_the_answer_is_paid_for_once_all_the_same(ru
 async def test_a_bug_of_ours_is_told_without_its_words(running, monkeypatch):
     words = f"the PIN was {PIN}"
 
-    def buggy(_request):
+    def buggy(_waiting, _request):
         raise ValueError(words)
 
-    monkeypatch.setattr(running.stage.desk, "enqueue", buggy)
+    monkeypatch.setattr(running.stage.desk, "enqueue_for", buggy)
     reader, writer = await running.connected()
     with capture_logs() as logged:
         writer.write(running.request("/v1/payments", running.payment(), idempotency_key="bug"))

@@ -13,7 +13,7 @@ from umoja.house import open_house
 from umoja.markets.texts import Texts
 from umoja.posts import Duty, settings_of
 from umoja.premises import Keys, load_markets
-from umoja.signals import MessageSeen, Signals
+from umoja.signals import MessagesSeen, Signals
 from umoja.storage.database import Database
 from umoja.switches import Switches
 
@@ -49,15 +49,15 @@ async def test_receipts_carried_apart_outlive_a_kill_of_their_process(tmp_path):
     )
     amina, baraka = stage.customer("Amina Otieno"), stage.customer("Baraka Mwangi")
     stage.give_money(amina, 2_000_000)
-    signals.listen(lambda told: seen.append(told) if isinstance(told, MessageSeen) else None)
+    signals.listen(lambda told: seen.append(told) if isinstance(told, MessagesSeen) else None)
     carriage = Carriage(
         duty=Duty(role="market", markets=["KE"], settings=settings_of(config)),
+        branch=house.branch,
         directory=house.store,
-        wallets=house.branch.wallets,
         signals=signals,
     )
     running = asyncio.create_task(carriage.run())
-    sent = lambda: sum(each.state == "sent" for each in seen)  # noqa: E731
+    sent = lambda: sum(each.sent for each in seen)  # noqa: E731
     try:
         await until(lambda: sent() >= 3)
         first = carriage.pid
@@ -68,7 +68,7 @@ async def test_receipts_carried_apart_outlive_a_kill_of_their_process(tmp_path):
         told = sent()
         order = stage.pay("send_money", amina.id, baraka.id, 100_000)
         await until(lambda: sent() >= told + 2 and carriage.pid not in {0, first})
-        await until(lambda: sum(each.state == "delivered" for each in seen) >= 1)
+        await until(lambda: sum(each.in_time for each in seen) >= 1)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -6,7 +6,6 @@ Nothing here knows a web framework: `Native.answer` may be called from any handl
 import asyncio
 import re
 from collections.abc import Mapping
-from functools import partial
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -33,7 +32,7 @@ from umoja.clock import Clock
 from umoja.faults import Busy, Fault, OutcomeUnknown
 from umoja.parties.clients import Clients
 from umoja.payments.branch import Branch, Hatch
-from umoja.payments.order import Order
+from umoja.payments.order import Ask, Order
 
 log = structlog.get_logger()
 
@@ -111,14 +110,14 @@ class Native:
                 begun = short.begin(admitted.call, admitted.asked)
                 if begun is None:
                     return False
-                if not isinstance(begun, asyncio.Future):
+                if not isinstance(begun, Ask):
                     waiter.tell(told(entry.kept(begun)))
                     return True
+                call = admitted.call
+                call.branch.desk.enqueue_for(_Ending(entry, short, call, waiter), begun)
                 entry.stay()
         except Fault as fault:
             waiter.tell(_faulty(operation, fault))
-            return True
-        begun.add_done_callback(partial(_ended, entry, short, admitted.call, waiter))
         return True
 
     def _admitted(self, operation: Operation, received: Received) -> "_Admitted | Told":
@@ -198,21 +197,41 @@ class _Entry:
         return outcome
 
 
-def _ended(
-    entry: _Entry, short: AtOnce, call: Call, waiter: Waiter, answer: "asyncio.Future[Order]"
-) -> None:
-    """Tell whoever waits what the desk has answered."""
-    entry.leave()
-    try:
-        answered = told(entry.kept(short.end(call, answer.result())))
-    except asyncio.CancelledError:
-        answered = _faulty(entry.operation, OutcomeUnknown("the desk went away"))
-    except Fault as fault:
-        answered = _faulty(entry.operation, fault)
-    except Exception as cause:  # noqa: BLE001  told as a bug of ours, whatever it is
-        waiter.fail(cause)
-        return
-    waiter.tell(answered)
+class _Ending:
+    """A request that was handed to the desk, and tells its waiter the answer: a desk.Waiting."""
+
+    __slots__ = ("_call", "_entry", "_short", "_waiter")
+
+    def __init__(self, entry: _Entry, short: AtOnce, call: Call, waiter: Waiter) -> None:
+        self._entry = entry
+        self._short = short
+        self._call = call
+        self._waiter = waiter
+
+    def done(self) -> bool:
+        return (
+            False  # also where the connection is gone: its key is left, its repeat finds the order
+        )
+
+    def set_result(self, order: Order) -> None:
+        entry = self._entry
+        entry.leave()
+        try:
+            answered = told(entry.kept(self._short.end(self._call, order)))
+        except Exception as cause:  # noqa: BLE001  told as a bug of ours, whatever it is
+            self._waiter.fail(cause)
+            return
+        self._waiter.tell(answered)
+
+    def set_exception(self, cause: BaseException) -> None:
+        entry = self._entry
+        entry.leave()
+        if isinstance(cause, asyncio.CancelledError):
+            cause = OutcomeUnknown("the desk went away")
+        if isinstance(cause, Fault):
+            self._waiter.tell(_faulty(entry.operation, cause))
+        else:
+            self._waiter.fail(cause)
 
 
 def _faulty(operation: Operation, fault: Fault) -> Told:

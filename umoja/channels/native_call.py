@@ -1,6 +1,5 @@
 """What the rooms of the native API hand each other: a call, its answer, and what an operation is."""
 
-import asyncio
 import base64
 import binascii
 import re
@@ -13,7 +12,7 @@ import msgspec
 from umoja.channels.problems import KINDS, MEDIA_TYPE, Problem, problem
 from umoja.parties.clients import Client
 from umoja.payments.branch import Branch, Hatch
-from umoja.payments.order import Order
+from umoja.payments.order import Ask, Order
 
 if TYPE_CHECKING:
     from umoja.channels.native_payouts import Turns
@@ -80,11 +79,11 @@ class Waiter(Protocol):
 class AtOnce:
     """The short way of an operation whose usual case asks the desk one thing and nothing else.
 
-    `begin` returns the outcome, or the desk's answer to come for `end` to tell, or None where it is
-    no usual case: then `run` answers it from its beginning.
+    `begin` returns the outcome, or what to ask of the desk, whose answer `end` tells, or None where it
+    is no usual case: then `run` answers it from its beginning.
     """
 
-    begin: Callable[[Call, Any], Outcome | asyncio.Future[Order] | None]
+    begin: Callable[[Call, Any], Outcome | Ask | None]
     end: Callable[[Call, Order], Outcome]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umoja.ops.rings import latency_bucket
-from umoja.signals import MessageSeen, OrderSeen, Outcome
+from umoja.signals import FeesSeen, MessageSeen, MessagesSeen, OrderSeen, Outcome, SessionsSeen
 
 # Columns of a key. Money is in minor units of the market's first currency.
 (
@@ -66,7 +66,7 @@ class Frame:
     counts: Array  # [group, column]
     is_seen: npt.NDArray[np.bool_]  # by group: its market is heard; nothing may be made of others
     places: Mapping[Group, int]
-    gauges: Mapping[tuple[str, str, str], float]  # market, what, of which: as told last
+    gauges: Mapping[str, Mapping[tuple[str, str], float]]  # what; market, of which: as told last
     blind: Mapping[str, int]  # markets that are not heard, and since when
     expected: Mapping[
         str, float
@@ -94,9 +94,10 @@ class Board:
         self._lock = threading.Lock()
         self._index = _Index()
         self._now: list[list[float]] = []
+        self._is_told = False  # one by one, since the last step
         self._many: Array = np.zeros((0, WIDTH))
         self._per_market = dict.fromkeys(markets, 0)
-        self._gauges: dict[tuple[str, str, str], float] = {}
+        self._gauges: dict[str, dict[tuple[str, str], float]] = {}
         self._heard: dict[str, int] = {}
         self._taken_s = 0
         self._minute: Array = np.zeros((0, WIDTH))
@@ -112,6 +113,7 @@ class Board:
             row = self._index.rows.get(key)
             if row is None:
                 row = self._row(key)
+            self._is_told = True
             columns = self._now[row]
             if not seen.was_pending:
                 columns[ATTEMPTS] += 1
@@ -120,7 +122,6 @@ class Board:
                     columns[TIMED] += 1
                     columns[BUCKETS] += latency_bucket(seen.latency_ms)
             if outcome is Outcome.COMPLETED:
-                columns[FEE] += seen.fee_minor
                 return
             if outcome is Outcome.REFUSED:
                 columns[REFUSED] += 1
@@ -141,10 +142,48 @@ class Board:
             row = self._index.rows.get(key)
             if row is None:
                 row = self._row(key)
+            self._is_told = True
             if seen.state == "sent":
                 self._now[row][ATTEMPTS] += 1
             else:
                 self._now[row][FAILED] += 1
+
+    def messages(self, seen: MessagesSeen) -> None:
+        """Count many messages that a route took."""
+        if not seen.sent:
+            return
+        key = Key(seen.market, SMS, "", "", seen.route, "")
+        with self._lock:
+            row = self._index.rows.get(key)
+            if row is None:
+                row = self._row(key)
+            self._is_told = True
+            self._now[row][ATTEMPTS] += seen.sent
+
+    def sessions(self, seen: SessionsSeen) -> None:
+        """Count what became of menu sessions. Who lets one lapse is a customer who changed her mind."""
+        key = Key(seen.market, SESSION, "", seen.channel, "", "")
+        with self._lock:
+            row = self._index.rows.get(key)
+            if row is None:
+                row = self._row(key)
+            self._is_told = True
+            columns = self._now[row]
+            columns[ATTEMPTS] += seen.opened
+            columns[FAILED] += seen.failed
+            columns[REFUSED] += seen.lapsed
+
+    def fees(self, market: str, seen: FeesSeen) -> None:
+        """Count what was charged beside what was due."""
+        key = Key(market, PAY, seen.product, "", "", "")
+        with self._lock:
+            row = self._index.rows.get(key)
+            if row is None:
+                row = self._row(key)
+            self._is_told = True
+            columns = self._now[row]
+            columns[FEE] += seen.fee_minor
+            columns[FEE_DUE] += seen.due_minor
 
     def rows_of(self, keys: Iterable[Key]) -> Places:
         """Return where keys stand, for `add_many`; new ones are added as far as there is room."""
@@ -163,11 +202,20 @@ class Board:
 
     def gauge(self, market: str, what: str, of: str, value: float) -> None:
         """Take a level as it is now: the oldest that waits, a gap, an offset, what is left."""
-        self._gauges[market, what, of] = value
+        self._gauges.setdefault(what, {})[market, of] = value
 
     def heard(self, market: str, now_s: int) -> None:
         """Note a sign of life of a market's desk."""
         self._heard[market] = now_s
+
+    def levels(self, market: str, what: str) -> dict[str, float]:
+        """Return a market's levels of one kind as told last, by what they are of."""
+        told = list(self._gauges.get(what, {}).items())
+        return {of: level for (code, of), level in told if code == market}
+
+    def heard_at(self, market: str) -> int:
+        """Return when a market gave its last sign of life, in seconds since 1970; 0: never."""
+        return self._heard.get(market, 0)
 
     # Taking
 
@@ -183,12 +231,16 @@ class Board:
             index = self._index
             if index.is_stale:
                 _arrange(index)
-            counts = np.array(self._now, np.float64) if self._now else np.zeros((0, WIDTH))
+            if self._is_told:
+                counts = np.array(self._now, np.float64)
+                for columns in self._now:
+                    columns[:] = [0] * WIDTH
+                self._is_told = False
+            else:
+                counts = np.zeros((len(self._now), WIDTH))
             if len(self._many):
                 counts[: len(self._many)] += self._many
                 self._many[:] = 0
-            for columns in self._now:
-                columns[:] = [0] * WIDTH
             if len(self._minute) < len(counts):
                 more = np.zeros((len(counts) - len(self._minute), WIDTH))
                 self._minute = np.concatenate([self._minute, more])
@@ -225,6 +277,21 @@ class Board:
             for key, row in self._index.rows.items():
                 if row < len(counts) and used[row] and key.market in found:
                     found[key.market][key] = [round(count) for count in counts[row].tolist()]
+        return found
+
+    def running(self, market: str) -> dict[Key, list[int]]:
+        """Return what a market did since `minute` was last asked; it stays counted."""
+        with self._lock:
+            found: dict[Key, list[int]] = {}
+            for key, row in self._index.rows.items():
+                if key.market != market:
+                    continue
+                counts = np.array(self._now[row], np.float64)
+                for more in (self._many, self._minute):
+                    if row < len(more):
+                        counts += more[row]
+                if counts.any():
+                    found[key] = [round(count) for count in counts.tolist()]
         return found
 
     # Within the lock

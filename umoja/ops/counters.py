@@ -13,7 +13,7 @@ from umoja.markets.market import Market
 from umoja.ops.finding import Due
 from umoja.ops.impact import Harm
 from umoja.ops.rings import LATENCY_BUCKETS, Ring, latency_bucket
-from umoja.signals import MessageSeen, OrderSeen, Outcome
+from umoja.signals import RECEIPT_DUE_S, MessageSeen, OrderSeen, Outcome
 
 UNKNOWN: Final = "unknown"
 
@@ -39,8 +39,7 @@ PERIODS = 64  # five minutes and a little
 MINUTES = 24 * 60 + 2
 REASONS_MAX = 48  # a market; what is beyond is counted as "other"
 REASON_LENGTH_MAX = 40
-DUE_AFTER_S = 15
-"""A message should be on the phone this long after a route took it."""
+DUE_AFTER_S = RECEIPT_DUE_S
 
 _COMPLETED = Outcome.COMPLETED
 _REFUSED = Outcome.REFUSED
@@ -149,10 +148,12 @@ class Counters:
                     order=seen.order_mark,
                 )
 
-    def messages_many(self, second: int, *, sent: int, in_time: int, lost: int) -> None:
+    def messages_many(
+        self, second: int, *, sent: int = 0, in_time: int = 0, late: int = 0, lost: int = 0
+    ) -> None:
         """Count many messages of one period at once; those that are lost without what they told of."""
         with self._lock:
-            for column, count in ((SENT, sent), (IN_TIME, in_time), (LOST, lost)):
+            for column, count in ((SENT, sent), (IN_TIME, in_time), (LATE, late), (LOST, lost)):
                 if count:
                     self.messages.add(second, column, count)
                     self.minutes.add(second, MINUTE_MESSAGE + column, count)

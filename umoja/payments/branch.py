@@ -1,12 +1,11 @@
 """A branch: one market's whole money plane, as the channels and the console are handed it."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
 from umoja.markets.market import Market
 from umoja.parties.directory import Directory
-from umoja.payments.desk import Desk
+from umoja.payments.desk import Desk, Waiting
 from umoja.payments.order import Ask, Decline, Order, Quote, Request
 from umoja.payments.wallets import Wallets
 
@@ -16,7 +15,7 @@ class Teller(Protocol):
 
     def order_id(self, client: str, key: str) -> str: ...
     async def submit(self, request: Request) -> Order: ...
-    def enqueue(self, request: Request) -> "asyncio.Future[Order]": ...
+    def enqueue_for(self, waiting: Waiting, request: Request) -> None: ...
     async def look_up(self, order: str) -> Order | None: ...
     async def price(
         self,

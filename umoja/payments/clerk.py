@@ -56,12 +56,13 @@ from umoja.payments.order import (
     Settle,
     State,
 )
-from umoja.payments.product import Deal, Product
+from umoja.payments.product import Form, Product, form_of, sides
 from umoja.payments.usage import NO_USAGE, Counters, Packed
 from umoja.switches import Switches
 
 SIM_LOCK = timedelta(hours=24)
 MARKS_MAX = 100_000
+FORMS_MAX = 20_000
 _MICROSECOND = timedelta(microseconds=1)
 _BOOKED = Step.BOOKED.value
 _CHANGES_USAGE = COUNTS | UNCOUNTS
@@ -150,6 +151,7 @@ class Clerk:
         self._counters = Counters(counted(market))
         self._staged: dict[str, Order] = {}  # orders of the batch that is being decided
         self._marks: dict[int, int] = {}
+        self._forms: dict[tuple[Price, str, int, str], Form] = {}
         self._day = (0, 0, date.min)  # from, until (microseconds), and which day that is
         after, companion = ledger.saved()
         kept = _companion_of(companion)
@@ -256,7 +258,7 @@ class Clerk:
         price, decline, after = decided(ask, facts, self._known)
         if decline is None and ask.is_confirmed:
             product = PRODUCTS[ask.product]
-            legs = self._legs(product, ask, price)
+            legs, moves = self._legs(product, ask, price, facts)
             is_held = product.asks_partner
             # By places, because each payment passes here: the fields of Order in their order.
             booked = Order(
@@ -276,7 +278,9 @@ class Clerk:
                 0,
                 mark,
             )  # fmt: skip
-            return self._keep(None, booked, _moves(booked), batch, undo, (facts.usage, after)), True
+            if is_held:
+                moves = _holds(booked)
+            return self._keep(None, booked, moves, batch, undo, (facts.usage, after)), True
         order = order_of(ask, number, market, fingerprint, now, mark, price)
         if decline is not None:
             return self._keep(None, self._declined(order, decline, now=now), (), batch, undo), True
@@ -311,26 +315,45 @@ class Clerk:
             return self._keep(standing, refused, (), batch, undo), True
         product = PRODUCTS[order.product]
         is_held = product.asks_partner
+        legs, moves = self._legs(product, order, order.price, facts)
         booked = _replaced(
             order,
             until=0,
             step=_BOOKED,
             booked_at=self.moment.now,
             state=State.HELD if is_held else State.COMPLETED,
-            legs=self._legs(product, order, order.price),
+            legs=legs,
             hold=_hold_of(order.id) if is_held else "",
             done_at=0 if is_held else self.moment.now,
             receipt="" if is_held else self._receipt(batch),
         )
-        return self._keep(standing, booked, _moves(booked), batch, undo, (facts.usage, after)), True
+        if is_held:
+            moves = _holds(booked)
+        return self._keep(standing, booked, moves, batch, undo, (facts.usage, after)), True
 
-    def _legs(self, product: Product, order: Ask | Order, price: Price) -> tuple[Leg, ...]:
-        dealer = None
-        if product.earns:
-            agent = order.payer if product.earns == "payer" else order.payee
-            dealer = self._dealer_of(self._party(agent))
-        slot = self._accounts.slot(order.currency)
-        return product.legs(Deal(order, price, slot, dealer.id if dealer else 0))
+    def _legs(
+        self, product: Product, order: Ask | Order, price: Price, facts: Facts
+    ) -> tuple[tuple[Leg, ...], tuple[Transfer, ...]]:
+        """Return an order's legs, and the transfers that book them.
+
+        Amounts and prices come again and again, so the form of their legs is kept: only the parties
+        are put in.
+        """
+        key = (price, product.code, order.amount, order.currency)
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= FORMS_MAX:
+                self._forms.clear()
+            slot = self._accounts.slot(order.currency)
+            form = self._forms[key] = form_of(product, order, price, slot)
+        dealer = facts.dealer
+        who = sides(order.payer, order.payee, 0 if dealer is None else dealer.id)
+        legs, moves = [], []
+        for giver, from_purse, taker, to_purse, minor in form:
+            source, target = who[giver] | from_purse, who[taker] | to_purse
+            legs.append(Leg(source, target, minor))
+            moves.append(Transfer(_POST, source, target, minor))
+        return tuple(legs), tuple(moves)
 
     def _settle(self, request: Settle, batch: Batch, undo: Undo) -> tuple[Order, bool]:
         order = self._standing(request.order, batch)
@@ -633,14 +656,12 @@ def _hold_of(order_id: str) -> str:
     return f"{order_id}.h"
 
 
-def _moves(order: Order) -> tuple[Transfer, ...]:
-    """Return the transfers of an order that is booked: its legs, or holds of them."""
-    if order.hold:
-        return tuple(
-            Transfer(Kind.HOLD, leg.source, leg.target, leg.minor, f"{order.hold}{number}")
-            for number, leg in enumerate(order.legs)
-        )
-    return tuple([Transfer(_POST, leg.source, leg.target, leg.minor) for leg in order.legs])
+def _holds(order: Order) -> tuple[Transfer, ...]:
+    """Return the transfers of an order that waits for a partner: holds of its legs."""
+    return tuple(
+        Transfer(Kind.HOLD, leg.source, leg.target, leg.minor, f"{order.hold}{number}")
+        for number, leg in enumerate(order.legs)
+    )
 
 
 def _companion_of(data: bytes) -> Companion | None:

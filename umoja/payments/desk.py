@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import repeat
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -45,6 +45,20 @@ Found = TypeVar("Found")
 log = structlog.get_logger()
 
 
+class Waiting(Protocol):
+    """Whoever waits for a desk's answer, as a Future does. One of the two is called, once.
+
+    Calls come in the event loop, between other orders' answers: they must be quick.
+    """
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+        ...
+
+    def set_result(self, found: Any) -> None: ...  # an Order, where an order was asked
+    def set_exception(self, cause: BaseException) -> None: ...
+
+
 class _Many:
     """Holds the answers of requests that were queued one behind the other, until all are there."""
 
@@ -67,7 +81,7 @@ class _Many:
     set_exception = set_result
 
 
-_Errand = tuple[Request, "asyncio.Future[Order] | _Many", float]
+_Errand = tuple[Request, Waiting, float]
 """A request, what will hold its answer, and since when it waits."""
 
 
@@ -121,19 +135,26 @@ class Desk:
 
     def enqueue(self, request: Request) -> "asyncio.Future[Order]":
         """Queue one request and return what will hold its answer: see `submit`. Raise Busy."""
+        answer: asyncio.Future[Order] = asyncio.get_running_loop().create_future()
+        self.enqueue_for(answer, request)
+        return answer
+
+    def enqueue_for(self, waiting: Waiting, request: Request) -> None:
+        """Queue one request; `waiting` is told its answer, or the fault that `submit` would raise.
+
+        It is told in the event loop, in the order of asking, and must not wait. Raise Busy: then
+        nothing was queued, and nothing will be told.
+        """
         if self._is_closing:
             raise Busy("the desk", retry_after_s=5)
         if len(self._queue) >= QUEUE_MAX:
             raise Busy("the desk")
-        loop = self._loop
-        if loop is None:
-            loop = self._begin_work()
-        answer: asyncio.Future[Order] = loop.create_future()
-        self._queue.append((request, answer, self._clock.ticks_s()))
+        if self._loop is None:
+            self._begin_work()
+        self._queue.append((request, waiting, self._clock.ticks_s()))
         if self._is_asleep:
             assert self._wake is not None, "made with the worker"
             self._wake.set()
-        return answer
 
     def enqueue_many(
         self, requests: Sequence[Request]
@@ -212,6 +233,10 @@ class Desk:
     def find(self, order_id: str) -> Order | None:
         """Return an order as it stands now."""
         return self._clerk.find(order_id)
+
+    def mark(self, party: int) -> int:
+        """Return a keyed hash that stands for a party where nobody may be named."""
+        return self._clerk.mark(party)
 
     def used(self, party: int, service: Service) -> Usage:
         """Return what a party has used of its limits, and of one service."""
@@ -383,9 +408,12 @@ class Desk:
             self._committing = None
             self._lock.release()
         self._tell_all(answers, [since_s for _, _, since_s in errands])
-        for (_, answer, _), (order, _) in zip(errands, answers, strict=True):
-            if not answer.done():
-                answer.set_result(order)
+        for (_, waiting, _), (order, _) in zip(errands, answers, strict=True):
+            try:
+                if not waiting.done():
+                    waiting.set_result(order)
+            except Exception:  # it is booked: the others are told all the same
+                log.exception("payments.desk.untold", market=self.market.code)
 
     @contextmanager
     def _decided(self, requests: list[Request]) -> Iterator[tuple[list[tuple[Order, bool]], Batch]]:
@@ -444,9 +472,12 @@ class Desk:
 
 
 def _fail(errands: list[_Errand], cause: BaseException) -> None:
-    for _, answer, _ in errands:
-        if not answer.done():
-            answer.set_exception(cause)
+    for _, waiting, _ in errands:
+        try:
+            if not waiting.done():
+                waiting.set_exception(cause)
+        except Exception:  # the others are told all the same
+            log.exception("payments.desk.untold")
 
 
 def _outcome(order: Order) -> Outcome | None:

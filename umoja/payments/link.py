@@ -17,7 +17,7 @@ from umoja.faults import Busy, Fault, OutcomeUnknown, Unavailable
 from umoja.frames import FrameFaulty, Frames, listen_at
 from umoja.markets.market import Market
 from umoja.payments.clerk import order_id
-from umoja.payments.desk import QUEUE_MAX, Desk
+from umoja.payments.desk import QUEUE_MAX, Desk, Waiting
 from umoja.payments.order import (
     Ask,
     Confirm,
@@ -219,36 +219,53 @@ class _Side(Frames):
         if not self._shares.enter(market, client):
             raise Busy("this client's share of the desk")
         try:
-            answer = desk.enqueue(request)
+            desk.enqueue_for(_Asker(self, number, market, client), request)
         except BaseException:
             self._shares.leave(market, client)
             raise
         self._in_flight += 1
 
-        def told(done: "asyncio.Future[Order]") -> None:
-            self._in_flight -= 1
-            self._shares.leave(market, client)
-            self._tell(number, _outcome(done))
-
-        answer.add_done_callback(told)
+    def answered(self, asker: "_Asker", what: Any) -> None:
+        """Tell the front what became of an order, and free its place."""
+        self._in_flight -= 1
+        self._shares.leave(asker.market, asker.client)
+        self._tell(asker.number, what)
 
     def _tell(self, number: int, what: Any) -> None:
         self.send(_encode(Answered(number, what)))
 
 
-def _outcome(done: "asyncio.Future[Order]") -> Ordered | Busied | Failed:
-    if done.cancelled():
-        return Failed("the writer is closing", is_unknown=True)
-    cause = done.exception()
+class _Asker:
+    """One order of a front's, waiting at the desk: a payments.desk.Waiting."""
+
+    __slots__ = ("_side", "client", "market", "number")
+
+    def __init__(self, side: _Side, number: int, market: str, client: str) -> None:
+        self._side = side
+        self.number = number
+        self.market = market
+        self.client = client
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, order: Order) -> None:
+        self._side.answered(self, Ordered(order))
+
+    def set_exception(self, cause: BaseException) -> None:
+        self._side.answered(self, _trouble(cause))
+
+
+def _trouble(cause: BaseException) -> Busied | Failed:
     match cause:
-        case None:
-            return Ordered(done.result())
         case Busy():
             return Busied(cause.retry_after_s)
         case OutcomeUnknown():
             return Failed(str(cause), is_unknown=True)
         case Unavailable():
             return Failed(str(cause), is_unknown=False)
+        case asyncio.CancelledError():
+            return Failed("the writer is closing", is_unknown=True)
         case _:
             # A bug of ours: it was logged by the desk; nothing of the order is left.
             return Failed("the order met a fault of ours", is_unknown=False)
@@ -267,7 +284,7 @@ class Link:
         """
         self._path = path
         self._on_up = on_up
-        self._waiting: dict[int, tuple[asyncio.Future[Any], bool]] = {}
+        self._waiting: dict[int, tuple[Waiting, bool]] = {}
         self._number = 0
         self._frames: Frames | None = None
 
@@ -312,46 +329,63 @@ class Link:
         Raise Busy or Unavailable, or OutcomeUnknown where the link broke while something that may
         change the books was on its way.
         """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        number = self.ask_for(answer, market, what, may_change=may_change)
+        try:
+            return await answer
+        finally:
+            self._waiting.pop(number, None)
+
+    def ask_for(self, waiting: Waiting, market: str, what: Any, *, may_change: bool) -> int:
+        """Ask, and have `waiting` told what `ask` would return or raise; return the question's number.
+
+        Raise Busy or Unavailable: then nothing was asked, and nothing will be told.
+        """
         if self._frames is None or not self._frames.is_open:
             raise Unavailable("the writer cannot be reached")
         if len(self._waiting) >= WAITING_MAX:
             raise Busy("the link to the writer")
         self._number = number = self._number + 1
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (answer, may_change)
+        self._waiting[number] = (waiting, may_change)
         self._frames.send(_encode(Asked(number, market, what)))
-        try:
-            told = await answer
-        finally:
-            self._waiting.pop(number, None)
-        match told:
-            case Busied():
-                raise Busy("the desk", retry_after_s=told.retry_after_s)
-            case Failed():
-                fault: Fault = (OutcomeUnknown if told.is_unknown else Unavailable)(told.why)
-                raise fault
-            case Ordered():
-                return told.order
-            case Quoted():
-                return told.quote
-            case Declined():
-                return told.decline
-            case _:
-                return None
+        return number
 
     def _take(self, frame: bytes) -> None:
         try:
             answered = _answered(frame)
         except msgspec.MsgspecError as cause:
             raise FrameFaulty(f"the writer says what is not understood: {cause}") from cause
-        waiting = self._waiting.get(answered.number)
-        if waiting is not None and not waiting[0].done():
-            waiting[0].set_result(answered.what)
+        waiting = self._waiting.pop(answered.number, None)
+        if waiting is not None:
+            _pass_on(waiting[0], answered.what)
 
     def _fail_all(self) -> None:
-        for answer, may_change in self._waiting.values():
-            if not answer.done():
-                answer.set_result(Failed("the writer went away", is_unknown=may_change))
+        all_waiting, self._waiting = self._waiting, {}
+        for waiting, may_change in all_waiting.values():
+            _pass_on(waiting, Failed("the writer went away", is_unknown=may_change))
+
+
+def _pass_on(waiting: Waiting, told: Any) -> None:
+    """Tell whoever waits what the writer answered."""
+    try:
+        if waiting.done():
+            return
+        match told:
+            case Ordered():
+                waiting.set_result(told.order)
+            case Busied():
+                waiting.set_exception(Busy("the desk", retry_after_s=told.retry_after_s))
+            case Failed():
+                kind = OutcomeUnknown if told.is_unknown else Unavailable
+                waiting.set_exception(kind(told.why))
+            case Quoted():
+                waiting.set_result(told.quote)
+            case Declined():
+                waiting.set_result(told.decline)
+            case _:
+                waiting.set_result(None)
+    except Exception:  # the others on this link are told all the same
+        log.exception("payments.link.untold")
 
 
 def _note(lost: "asyncio.Future[None]") -> None:
@@ -373,9 +407,9 @@ class FarDesk:
         order: Order = await self._link.ask(self.market.code, request, may_change=True)
         return order
 
-    def enqueue(self, request: Request) -> "asyncio.Future[Order]":
-        """Begin `submit` and return what will hold its answer."""
-        return asyncio.ensure_future(self.submit(request))
+    def enqueue_for(self, waiting: Waiting, request: Request) -> None:
+        """Begin `submit`, and have `waiting` told what it would return or raise."""
+        self._link.ask_for(waiting, self.market.code, request, may_change=True)
 
     async def look_up(self, order: str) -> Order | None:
         found: Order | None = await self._link.ask(self.market.code, Find(order), may_change=False)

@@ -51,6 +51,48 @@ class Product:
     earns: str = ""  # which side is the agent who earns commission: payer or payee
     is_reversible: bool = False  # by the customer, with the receiver's consent
     is_given_to_operator: bool = False  # the payee is the market's own account
+    is_gift: bool = False  # of the operator's own: it costs nothing, and any minor unit will do
+
+
+Form = tuple[tuple[int, int, int, int, int], ...]
+"""A product's legs without the parties: of each leg the side and the purse (with its currency) that
+gives, those that take, and the minor units. Sides are places in `sides`.
+"""
+
+_SYMBOLS = (1 << 40, 1 << 41, 1 << 42, SYSTEM)  # payer, payee, dealer: no party has such a number
+_TAIL = (1 << PARTY_SHIFT) - 1
+
+
+def sides(payer: int, payee: int, dealer: int) -> tuple[int, int, int, int]:
+    """Return who stands on the sides of a form: payer, payee, dealer, operator."""
+    return (
+        payer << PARTY_SHIFT,
+        payee << PARTY_SHIFT,
+        dealer << PARTY_SHIFT,
+        SYSTEM << PARTY_SHIFT,
+    )
+
+
+def form_of(product: Product, order: Ask | Order, price: Price, slot: int) -> Form:
+    """Return a product's legs for an amount at a price, whoever pays whom.
+
+    Legs depend on nothing else, so this may be kept for many orders.
+    """
+    payer, payee, dealer, _ = _SYMBOLS
+    of_nobody = msgspec.structs.replace(order, payer=payer, payee=payee)
+    found = []
+    for leg in product.legs(Deal(of_nobody, price, slot, dealer)):
+        giver, taker = leg.source, leg.target
+        found.append(
+            (
+                _SYMBOLS.index(giver >> PARTY_SHIFT),
+                giver & _TAIL,
+                _SYMBOLS.index(taker >> PARTY_SHIFT),
+                taker & _TAIL,
+                leg.minor,
+            )
+        )
+    return tuple(found)
 
 
 def fee_legs(deal: Deal, payer_purse: Purse) -> tuple[Leg, ...]:

@@ -17,12 +17,13 @@ from typing import Any
 
 import structlog
 
-from umoja.app import stage_settings
+from umoja.app import Settings, stage_settings
 from umoja.clock import Clock, SystemClock, to_micros
 from umoja.faults import Unavailable
 from umoja.ledger.ledger import Ledger
 from umoja.markets import packs
 from umoja.markets.market import Market
+from umoja.opening import WrongKind, open_sql, settle_as, wipe
 from umoja.ops.centre import open_centre
 from umoja.parties.store import PartyStore
 from umoja.payments.desk import Desk
@@ -44,12 +45,11 @@ from umoja.simulator.bench_stage import (
     Step,
     claim,
     ground_of,
+    ledger_of,
     register,
     settle,
-    sqlite_ledger,
 )
 from umoja.simulator.bench_workload import Drawer, Workload
-from umoja.storage.database import Database
 from umoja.storage.migrate import migrate
 from umoja.switches import Switches
 
@@ -130,7 +130,12 @@ def run(plan: Plan, tell: Teller) -> dict[str, Any]:
         cluster, why_not = _cluster(plan, folder, stack)
         url = plan.database or (cluster.url if cluster else "")
         baseline = _baseline(plan, url, why_not, folder, tell)
-        runner = _runner(plan, ground, folder, cluster, clock, tell)
+        is_apart = plan.engine is Engine.POSTGRES
+        where = stage_settings(folder, market.code, database=url if is_apart else "")
+        if plan.database and is_apart:
+            _claim_database(plan, where, clock, stack)
+        counted = (cluster.process,) if cluster and is_apart else ()
+        runner = _runner(plan, ground, where, counted, clock, tell)
         stack.callback(runner.close)
         found = _measured(plan, ground, runner, Numbers(to_micros(clock.now())), tell)
         tell.step("books", 0, 0)
@@ -289,33 +294,44 @@ def _baseline(plan: Plan, url: str, why_not: str, folder: Path, tell: Teller) ->
     return found
 
 
+def _claim_database(plan: Plan, where: Settings, clock: Clock, stack: ExitStack) -> None:
+    """Take a database of the user's for this bench; what is made there goes when it ends.
+
+    Raise Unavailable where it holds an installation: nothing there is touched.
+    """
+    try:
+        settle_as(where, "bench", clock)
+    except WrongKind as cause:
+        raise Unavailable(str(cause)) from cause
+    if plan.data is None:
+        stack.callback(wipe, where)
+
+
 def _runner(
     plan: Plan,
     ground: Ground,
-    folder: Path,
-    cluster: Cluster | None,
+    where: Settings,
+    counted: tuple[int, ...],
     clock: Clock,
     tell: Teller,
 ) -> Runner:
+    durability = _durability(where)
     if plan.mode is Mode.HTTP:
-        if plan.engine is Engine.POSTGRES:
-            raise Unavailable(
-                "the server does not keep its journal in PostgreSQL yet: --engine sqlite"
-            )
         return HttpRunner(
             ground,
-            folder,
+            where,
             clock=clock,
+            counted=counted,
+            durability=durability,
             connections=plan.connections,
             port=plan.port,
             bulk=plan.bulk,
             step=tell.step,
             tell=tell.say,
         )
-    ledger, durability = _ledger(plan, ground.market, folder, cluster, clock, tell)
+    ledger = ledger_of(where, ground.market, clock, step=tell.step)
     try:
         settle(ground, ledger, clock, step=tell.step)
-        counted = (cluster.process,) if cluster and plan.engine is Engine.POSTGRES else ()
         meter = Meter(counted=counted)
         if plan.mode is Mode.LEDGER:
             return LedgerRunner(
@@ -327,43 +343,27 @@ def _runner(
                 tell=tell.say,
                 durability=durability,
             )
-        return _desk(plan, ground, folder, ledger, durability, meter, clock, tell)
+        return _desk(plan, ground, where, ledger, durability, meter, clock, tell)
     except BaseException:
         ledger.close()
         raise
 
 
-def _ledger(
-    plan: Plan,
-    market: Market,
-    folder: Path,
-    cluster: Cluster | None,
-    clock: Clock,
-    tell: Teller,
-) -> tuple[Ledger, dict[str, object]]:
-    """Open the journal; say what a commit of it survives."""
-    if plan.engine is Engine.SQLITE:
-        return sqlite_ledger(folder, market, clock, step=tell.step), {
-            "journal_mode": "WAL",
-            "synchronous": "FULL",
-            "commit": "one fsync of the write-ahead log a batch, before anybody is answered",
-        }
-    from umoja.ledger.postgres import PostgresLedger
-    from umoja.storage.postgres import Server
-
-    url = plan.database or (cluster.url if cluster else "")
-    ledger = PostgresLedger(
-        Server(url=url, schema=f"bench_{market.code.lower()}"),
-        clock=clock,
-        progress=lambda done, todo: tell.step("journal", done, todo),
-    )
-    return ledger, dict(bench_baseline.settings(url))
+def _durability(where: Settings) -> dict[str, object]:
+    """Say what a commit survives."""
+    if where.database:
+        return dict(bench_baseline.settings(where.database))
+    return {
+        "journal_mode": "WAL",
+        "synchronous": "FULL",
+        "commit": "one fsync of the write-ahead log a batch, before anybody is answered",
+    }
 
 
 def _desk(
     plan: Plan,
     ground: Ground,
-    folder: Path,
+    where: Settings,
     ledger: Ledger,
     durability: dict[str, object],
     meter: Meter,
@@ -372,19 +372,17 @@ def _desk(
 ) -> DeskRunner:
     """Join a desk with all that hears of its orders, as the hall does."""
     market = ground.market
-    place = folder / market.code
-    keys = stage_settings(folder, market.code)
     with ExitStack() as stack:
         store = PartyStore(
-            Database(place / "parties.db"),
+            open_sql(where, "parties", market=market.code),
             market=market,
             clock=clock,
-            pin_key=keys.pin_key.encode(),
+            pin_key=where.pin_key.encode(),
         )
         stack.callback(store.close)
         register(ground, store, pins=False, step=tell.step)
         signals = Signals()
-        centre = open_centre(folder / "centre.db", clock=clock, markets=[market])
+        centre = open_centre(open_sql(where, "centre"), clock=clock, markets=[market])
         stack.callback(centre.close)
         signals.listen(centre.telemetry.hear)
         desk = Desk(
@@ -394,9 +392,9 @@ def _desk(
             clock=clock,
             signals=signals,
             switches=Switches(),
-            mark_key=keys.mark_key.encode(),
+            mark_key=where.mark_key.encode(),
         )
-        messages = Database(place / "messages.db")
+        messages = open_sql(where, "messages", market=market.code)
         stack.callback(messages.close)
         migrate(messages, "messages", clock)
         Outbox(messages, desk)

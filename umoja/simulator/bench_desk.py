@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from umoja.faults import Busy, Fault
 from umoja.ledger.ledger import Ledger
@@ -115,22 +114,33 @@ class DeskRunner:
         self._on_close()
 
 
-def note_answer(tally: Tally, answer: "asyncio.Future[Order]") -> None:
-    """Count what became of an order."""
-    if answer.cancelled():
-        tally.failed += 1
-        return
-    fault = answer.exception()
-    if fault is not None:
-        tally.failed += 1
-        tally.why(f"{type(fault).__name__}: {fault}")
-        return
-    order = answer.result()
-    if order.state in _DONE:
-        tally.done += 1
-    else:
-        tally.declined += 1
-        tally.why(order.decline.value if order.decline else order.state.value)
+class _Sent:
+    """One order at the desk: counts what becomes of it, and says that it was answered."""
+
+    __slots__ = ("_answered", "_mark", "_tally")
+
+    def __init__(self, tally: Tally, answered: Callable[[float], bool], mark: float) -> None:
+        """`answered` is told the mark, and returns whether the order still counts."""
+        self._tally = tally
+        self._answered = answered
+        self._mark = mark
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, order: Order) -> None:
+        if not self._answered(self._mark):
+            return
+        if order.state in _DONE:
+            self._tally.done += 1
+        else:
+            self._tally.declined += 1
+            self._tally.why(order.decline.value if order.decline else order.state.value)
+
+    def set_exception(self, fault: BaseException) -> None:
+        if self._answered(self._mark):
+            self._tally.failed += 1
+            self._tally.why(f"{type(fault).__name__}: {fault}")
 
 
 class _Closed:
@@ -153,14 +163,13 @@ class _Closed:
             await self._ended
 
     def _send(self, now: float) -> None:
-        answer = self._desk.enqueue(self._asks.pop())
+        self._desk.enqueue_for(_Sent(self._tally, self._answered, now), self._asks.pop())
         self._out += 1
-        answer.add_done_callback(partial(self._answered, now))
 
-    def _answered(self, since: float, answer: "asyncio.Future[Order]") -> None:
+    def _answered(self, since: float) -> bool:
+        """Note how long it took, and send the next one."""
         now = time.perf_counter()
         self._tally.latencies.append(now - since)
-        note_answer(self._tally, answer)
         self._out -= 1
         if self._asks and (not self._until or now < self._until):
             try:
@@ -170,6 +179,7 @@ class _Closed:
                 self._tally.why(str(fault))
         if not self._out and not self._ended.done():
             self._ended.set_result(None)
+        return True
 
 
 class _Open:
@@ -181,7 +191,7 @@ class _Open:
         self._tally = tally
         self._schedule = schedule
         self._began = 0.0
-        self._out: dict[int, asyncio.Future[Order]] = {}
+        self._out: set[int] = set()
         self._idle = asyncio.Event()
 
     async def run(self) -> None:
@@ -209,19 +219,20 @@ class _Open:
 
     def _send(self, number: int) -> None:
         try:
-            answer = self._desk.enqueue(self._asks[number])
+            self._desk.enqueue_for(_Sent(self._tally, self._answered, number), self._asks[number])
         except Busy as fault:
             self._tally.failed += 1
             self._tally.why(str(fault))
             return
-        self._out[number] = answer
-        answer.add_done_callback(partial(self._answered, number))
+        self._out.add(number)
 
-    def _answered(self, number: int, answer: "asyncio.Future[Order]") -> None:
-        if self._out.pop(number, None) is None:
-            return
+    def _answered(self, mark: float) -> bool:
+        number = int(mark)
+        if number not in self._out:
+            return False  # it was counted as too late
+        self._out.remove(number)
         late = time.perf_counter() - self._began - self._schedule.at_s(number)
         self._tally.latencies.append(late)
-        note_answer(self._tally, answer)
         if not self._out:
             self._idle.set()
+        return True

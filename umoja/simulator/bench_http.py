@@ -5,39 +5,45 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
 import msgspec
 
-from umoja.app import Hall, stage_settings
+from umoja.app import Hall, Settings
 from umoja.clock import Clock
 from umoja.faults import Unavailable
+from umoja.ledger.tail import Tail
 from umoja.money import format_minor
+from umoja.opening import open_sql
 from umoja.parties.clients import SCOPES, Clients
+from umoja.payments.tail import TailFeed
 from umoja.premises import load_markets
 from umoja.simulator.bench_bulk import count_payouts, fill_till, payouts
 from umoja.simulator.bench_figures import Offered, Repeat, Schedule
 from umoja.simulator.bench_machine import memory_mb
 from umoja.simulator.bench_overload import Flood
 from umoja.simulator.bench_run import Meter, Tally, timed
-from umoja.simulator.bench_stage import Ground, Step, prove, register, settle, sqlite_ledger
+from umoja.simulator.bench_stage import Ground, Step, ledger_of, prove, register, settle
 from umoja.simulator.bench_wire import Load, count_payment
 from umoja.simulator.bench_workload import Draw
 from umoja.simulator.population import PIN
-from umoja.storage.database import Database
+from umoja.storage.port import Sql
 
 TOLD = (
     "POST /v1/payments, confirmed and signed with the payer's PIN: token, idempotency, product,"
-    " price, tax, limits, receipt, durable journal line, telemetry, text messages"
+    " price, tax, limits, receipt, durable journal line, telemetry; text messages to both sides,"
+    " made and sent by the market's carrier"
 )
 TOLD_BULK = (
     "POST /v1/payouts, many payments of one organisation in a request: token, idempotency of each,"
-    " product, price, tax, limits, receipt, durable journal line, telemetry, text messages"
+    " product, price, tax, limits, receipt, durable journal line, telemetry; text messages to both"
+    " sides, made and sent by the market's carrier"
 )
 HOST = "127.0.0.1"
 START_S = 120.0
 STOP_S = 60.0
+TEXTS_S = 600.0  # so long the text messages are waited for at the end
+TEXTS_LOOK_S = 0.1
 TOKEN_S = 1_800.0  # then another one is asked for: a token lasts an hour
 _encode = msgspec.json.Encoder().encode
 
@@ -48,9 +54,11 @@ class HttpRunner:
     def __init__(
         self,
         ground: Ground,
-        folder: Path,
+        where: Settings,
         *,
         clock: Clock,
+        counted: tuple[int, ...],
+        durability: dict[str, object],
         connections: int,
         port: int,
         bulk: int,
@@ -62,7 +70,9 @@ class HttpRunner:
         With `bulk`, so many payments go into one request, of one organisation to customers.
         """
         self._ground = ground
-        self._folder = folder
+        self._where = where
+        self._folder = folder = where.data
+        self._durability = durability
         self._clock = clock
         self._bulk = bulk
         self._connections = 1 if bulk else connections
@@ -72,8 +82,7 @@ class HttpRunner:
         self._token = ""
         self._token_at = 0.0
         code = ground.market.code
-        config = stage_settings(folder, code)
-        hall = Hall(config=config, clock=clock, markets=load_markets(config))
+        hall = Hall(config=where, clock=clock, markets=load_markets(where))
         try:
             if code not in hall.houses:
                 raise Unavailable(f"the market cannot be opened: {hall.shut.get(code)}")
@@ -93,14 +102,14 @@ class HttpRunner:
             asyncio.run(hall.close())
         with ExitStack() as stack:
             self._log = stack.enter_context((folder / "server.log").open("ab"))
-            self._server = _started(folder, code, port, self._log.fileno())
+            self._server = _started(where, code, port, self._log.fileno())
             stack.callback(self._stop)
             self._port = self._wait_ready()
             self._loop = stack.enter_context(asyncio.Runner())
             self._load = self._loop.run(self._connected())
             stack.callback(self._load.close)
             self._rest = stack.pop_all()
-        self._meter = Meter(counted=(self._server.pid,), is_load_apart=True)
+        self._meter = Meter(counted=(self._server.pid, *counted), is_load_apart=True)
 
     async def _connected(self) -> Load:
         load = Load(
@@ -198,7 +207,7 @@ class HttpRunner:
     def _fresh_token(self) -> str:
         now = time.monotonic()
         if not self._token or now - self._token_at > TOKEN_S:
-            database = Database(self._folder / "clients.db")
+            database = open_sql(self._where, "clients")
             try:
                 token = Clients(database, clock=self._clock).issue(
                     self._client, self._secret, scopes=frozenset()
@@ -221,9 +230,10 @@ class HttpRunner:
 
     def books(self) -> dict[str, object]:
         memory = memory_mb(self._server.pid)
+        texts = self._texts()
         self._rest.close()
         code = self._server.returncode
-        ledger = sqlite_ledger(self._folder, self._ground.market, self._clock, step=self._step)
+        ledger = ledger_of(self._where, self._ground.market, self._clock, step=self._step)
         try:
             found = prove(ledger)
             added = ledger.head - self._lines
@@ -234,6 +244,29 @@ class HttpRunner:
             "every_answer_kept": added >= self._answered,
             "server_exit_code": code,
             "server_memory_mb": memory,
+            **texts,
+        }
+
+    def _texts(self) -> dict[str, object]:
+        """Wait until the carrier has made all text messages; return how far it was behind."""
+        code = self._ground.market.code
+        messages = open_sql(self._where, "messages", market=code)
+        journal = TailFeed(Tail(open_sql(self._where, "journal", market=code)))
+        try:
+            head, began = journal.head, time.monotonic()
+            behind = left = head - _read_to(messages)
+            while left > 0 and time.monotonic() - began < TEXTS_S:
+                self._step("text messages", behind - left, behind)
+                time.sleep(TEXTS_LOOK_S)
+                left = head - _read_to(messages)
+            counts = messages.query("SELECT state, count(*) AS n FROM messages GROUP BY state")
+        finally:
+            journal.close()
+            messages.close()
+        return {
+            "texts_behind_orders": behind,
+            "texts_caught_up_s": round(time.monotonic() - began, 1) if left <= 0 else None,
+            "texts": {str(row["state"]): int(row["n"]) for row in counts},
         }
 
     def facts(self) -> dict[str, object]:
@@ -243,7 +276,7 @@ class HttpRunner:
             "connections": self._connections,
             "receipts_sent": True,
             "load": "another process on the same machine",
-            "durability": {"journal_mode": "WAL", "synchronous": "FULL"},
+            "durability": self._durability,
         }
 
     def close(self) -> None:
@@ -262,12 +295,24 @@ class HttpRunner:
             self._server.stdout.close()
 
 
-def _started(folder: Path, market: str, port: int, log: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603  its words are ours
-        [sys.executable, "-m", "umoja.simulator.bench_server", str(folder), market, str(port)],
-        stdin=subprocess.DEVNULL,
+def _read_to(messages: Sql) -> int:
+    """Return the journal's last line whose messages are kept; 0 before the carrier's first round."""
+    if not messages.has_table("feed"):
+        return 0
+    row = messages.one("SELECT sequence FROM feed")
+    return 0 if row is None else int(row[0])
+
+
+def _started(where: Settings, market: str, port: int, log: int) -> "subprocess.Popen[bytes]":
+    server = subprocess.Popen(  # noqa: S603  its words are ours
+        [sys.executable, "-m", "umoja.simulator.bench_server", str(where.data), market, str(port)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
         # Ctrl-C is ours to answer: the server is stopped once the load has ended.
         start_new_session=True,
     )
+    assert server.stdin is not None, "it was asked for"
+    with suppress(BrokenPipeError), server.stdin as told:  # one that ended says why in its log
+        told.write(where.database.encode() + b"\n")  # it may hold a password
+    return server

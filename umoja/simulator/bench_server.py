@@ -2,7 +2,9 @@
 
     python -m umoja.simulator.bench_server FOLDER MARKET PORT
 
-It says "ready" and its port on standard output once it answers, and stops in order on SIGTERM.
+As in production the receipts are carried by a process beside it. The database's URL comes on standard
+input, an empty line for files. It says "ready" and its port on standard output once it answers, and
+stops in order on SIGTERM.
 """
 
 import asyncio
@@ -16,8 +18,11 @@ from pathlib import Path
 import structlog
 
 from umoja.app import Hall, stage_settings
+from umoja.carrier import Carriage
 from umoja.clock import SystemClock
 from umoja.faults import Fault
+from umoja.house import Background
+from umoja.posts import Duty, settings_of
 from umoja.premises import listening, load_markets
 from umoja.serving import serve_until_stopped
 
@@ -41,11 +46,21 @@ def main(words: list[str]) -> int:
 
 
 async def _serve(folder: Path, market: str, port: int) -> None:
-    config = replace(stage_settings(folder, market), port=port)
+    database = sys.stdin.readline().strip()
+    config = replace(stage_settings(folder, market, database=database), port=port)
     at = listening(config)
-    hall = Hall(config=config, clock=SystemClock(), markets=load_markets(config))
+    hall = Hall(config=config, clock=SystemClock(), markets=load_markets(config), has_mail=False)
+    background = Background()
     try:
         hall.start()
+        for code, house in hall.houses.items():
+            carriage = Carriage(
+                duty=Duty(role="market", markets=[code], settings=settings_of(config)),
+                branch=house.branch,
+                directory=house.store,
+                signals=hall.signals,
+            )
+            background.begin(f"receipts-{code}", carriage.run())
 
         def ready() -> None:
             sys.stdout.write(f"ready {at.getsockname()[1]}\n")
@@ -53,6 +68,7 @@ async def _serve(folder: Path, market: str, port: int) -> None:
 
         await serve_until_stopped(hall.site(), at=at, on_ready=ready)
     finally:
+        await background.end()
         await hall.close()
 
 

@@ -16,8 +16,8 @@ from umoja.faults import Unavailable
 from umoja.ledger.books import Books, add_up, audit, breaks
 from umoja.ledger.entries import Account, Bundle, Kind, Transfer, Verdict
 from umoja.ledger.ledger import Ledger
-from umoja.ledger.sqlite import SqliteLedger
 from umoja.markets.market import Market, Service, Tariff
+from umoja.opening import Where, open_ledger
 from umoja.parties.directory import Directory
 from umoja.parties.party import FIRST, Party, Role
 from umoja.payments.accounts import Accounts, Purse
@@ -439,8 +439,8 @@ def prove(ledger: Ledger) -> dict[str, object]:
     }
 
 
-def sqlite_ledger(folder: Path, market: Market, clock: Clock, *, step: Step) -> SqliteLedger:
-    """Open or make the journal of a market in a folder, as the hall has it."""
-    path = folder / market.code / "journal.db"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return SqliteLedger(path, clock=clock, progress=lambda done, todo: step("journal", done, todo))
+def ledger_of(where: Where, market: Market, clock: Clock, *, step: Step) -> Ledger:
+    """Open or make the journal of a market, as the hall has it."""
+    return open_ledger(
+        where, market.code, clock, progress=lambda done, todo: step("journal", done, todo)
+    )
