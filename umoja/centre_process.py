@@ -51,6 +51,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
                 send_text=lambda *words: exchanges[0].send_text(*words),  # noqa: PLW0108
             ),
             address=address_of(config),
+            ask=lambda *words: exchanges[0].ask(*words),  # noqa: PLW0108  made further down
         )
     except (Fault, DatabaseDamaged, PlanBroken) as cause:
         log.exception("centre.shut")
@@ -95,6 +96,8 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
     background.begin("watch", _watch(centre, clock))
     background.begin("pager", centre.pager.run())
     background.begin("alarms", centre.alarms.run())
+    background.begin("make-good", centre.make_good.run())
+    background.begin("notices", centre.notices.run())
     background.begin(
         "vendor pages", centre.vendor_pages.run(may_be_private=not config.is_production)
     )
@@ -116,9 +119,12 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
 
 async def _watch(centre: Centre, clock: Clock) -> None:
     while True:
+        centre.upkeep.look()
         centre.watch.look()
         centre.remedies.act_by_itself()
         centre.objectives.keep()
+        centre.status.look()
+        centre.regulators.look()
         await clock.sleep(LOOK_EVERY_S)
 
 

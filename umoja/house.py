@@ -4,6 +4,7 @@ A hall holds the houses of all markets in one process; a market process holds on
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from typing import Any
 import structlog
 
 from umoja.channels.pace import Pace
-from umoja.clock import Clock
+from umoja.clock import Clock, to_micros
 from umoja.config import Config
 from umoja.faults import Fault
 from umoja.ledger.auditor import Auditor
 from umoja.ledger.chain import JournalDamaged
 from umoja.ledger.journal import Journal
 from umoja.ledger.ledger import Ledger
-from umoja.mail import Mail, open_mail
+from umoja.mail import Mail, Outgoing, open_mail
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts
 from umoja.opening import open_ledger, open_sql
@@ -32,8 +33,12 @@ from umoja.partners.banks import SimulatedBank
 from umoja.partners.sms_routes import SimulatedRoute
 from umoja.payments.branch import Branch
 from umoja.payments.desk import Desk
+from umoja.payments.making_good import MakingGood
+from umoja.payments.noticing import Noticing
 from umoja.payments.recovery import Recovery
+from umoja.payments.soundings import Soundings
 from umoja.payments.wallets import Wallets
+from umoja.payments.wronged import Wronged
 from umoja.premises import Keys
 from umoja.signals import BooksSeen, Signals
 from umoja.storage.database import DatabaseDamaged
@@ -42,6 +47,8 @@ from umoja.switches import Switches
 
 SAVE_EVERY_S = 60.0
 LINES_WORTH_SAVING = 2_000
+REST_S = 0.01
+"""Whoever reads a long journal in a thread lets payments go before, so long after each few hundred lines."""
 
 SHUT = (Fault, DatabaseDamaged, JournalDamaged, PinKeyWrong, PlanBroken)
 """Why a market cannot be opened. The others go on."""
@@ -60,6 +67,10 @@ class House:
     recovery: Recovery
     airtime: SimulatedAirtime
     bank: SimulatedBank
+    making_good: MakingGood
+    soundings: Soundings
+    clock: Clock
+    outgoing: Outgoing
     auditor: Auditor | None = None
 
     @property
@@ -82,6 +93,7 @@ class House:
         """Return what only the books know now."""
         pending, oldest_ms = self.recovery.pending()
         totals = self.branch.wallets.totals()
+        agents, able = self.soundings.agents()
         return BooksSeen(
             market=self.branch.market.code,
             pending=pending,
@@ -95,11 +107,16 @@ class House:
             head=self.branch.desk.head,
             hung=self.recovery.hung(),
             breaches=int(self.auditor is not None and bool(self.auditor.breach)),
+            fees=self.soundings.fees(),
+            agents=agents,
+            agents_able=able,
+            clock=to_micros(self.clock.now()),
         )
 
     async def close(self) -> None:
         """Answer what is queued, write a checkpoint, close every file."""
         await self.recovery.close()
+        self.outgoing.close()
         if self.mail is not None:
             await self.mail.close()
         with suppress(Fault):  # a checkpoint only shortens the next start
@@ -161,7 +178,37 @@ def open_house(
             pace=Pace(),
             is_out=partial(switches.is_route_out, market.code),
         )
+    outgoing = Outgoing(market, where=config, clock=clock)
     airtime = SimulatedAirtime(name="simulated", clock=clock, seed=market.code)
+    rest = partial(time.sleep, REST_S)
+    noticing = Noticing(
+        market=market,
+        ledger=ledger,
+        directory=store,
+        texts=texts,
+        outbox=outgoing.tables,
+        mark=desk.mark,
+        clock=clock,
+        pause=rest,
+    )
+    making_good = MakingGood(
+        desk=desk,
+        directory=store,
+        partner=airtime,
+        wronged=Wronged(
+            market=market,
+            ledger=ledger,
+            directory=store,
+            find=desk.find,
+            waiting=desk.waiting,
+            mark=desk.mark,
+            clock=clock,
+            told_at=noticing.told_at,
+            pause=rest,
+        ),
+        noticing=noticing,
+        clock=clock,
+    )
     return House(
         branch=branch,
         store=store,
@@ -170,6 +217,16 @@ def open_house(
         recovery=Recovery(desk=desk, airtime=airtime, clock=clock),
         airtime=airtime,
         bank=SimulatedBank(),
+        making_good=making_good,
+        soundings=Soundings(
+            market=market,
+            feed=desk,
+            directory=store,
+            free=branch.wallets.free,
+            clock=clock,
+        ),
+        clock=clock,
+        outgoing=outgoing,
         auditor=(
             Auditor(ledger, market=market.code, clock=clock)
             if isinstance(ledger, Journal)
@@ -193,7 +250,15 @@ def tell_books(centre: Centre, books: BooksSeen) -> None:
         trust=books.trust,
         head=books.head,
     )
-    centre.telemetry.board.gauge(books.market, "breaches", "auditor", books.breaches)
+    board = centre.telemetry.board
+    board.gauge(books.market, "breaches", "auditor", books.breaches)
+    for fees in books.fees:
+        board.fees(books.market, fees)
+    if books.agents:
+        able = 1000 * books.agents_able // books.agents
+        board.gauge(books.market, "agents_able_permille", books.market, able)
+    if books.clock:
+        centre.telemetry.clock_told(books.market, books.clock)
 
 
 class Checkpoints:

@@ -5,6 +5,7 @@ It is opened where the books are, or in a process of its own that reads the jour
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 
 from umoja.channels.pace import Pace
 from umoja.channels.receipt_texts import Purses, Writer
@@ -34,6 +35,39 @@ class Mail:
         await self.receipts.close()
         await self.route.close()
         self.database.close()
+
+
+class Outgoing:
+    """A market's messages, where they are written beside whoever carries them: opened when needed.
+
+    Calls may come from any thread.
+    """
+
+    def __init__(self, market: Market, *, where: Where, clock: Clock) -> None:
+        self._market = market
+        self._where = where
+        self._clock = clock
+        self._lock = Lock()
+        self._database: Sql | None = None
+
+    def tables(self) -> Sql:
+        """Return the migrated tables. Raise what opening SQL raises."""
+        with self._lock:
+            if self._database is None:
+                database = open_sql(self._where, "messages", market=self._market.code)
+                try:
+                    migrate(database, "messages", self._clock)
+                except BaseException:
+                    database.close()
+                    raise
+                self._database = database
+            return self._database
+
+    def close(self) -> None:
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+            self._database = None
 
 
 def route_for_staff(market: Market, clock: Clock, is_out: Callable[[str], bool]) -> SimulatedRoute:

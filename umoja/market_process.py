@@ -83,14 +83,22 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         clock=clock,
         switches=switches,
         say=lambda *words: _put(texts_out, words),
+        answer=house.making_good.answer,
     )
     signals.listen(upline.hear)
     background = Background()
     carriage = Carriage(
         duty=duty,
+        branch=house.branch,
         directory=house.store,
-        wallets=house.branch.wallets,
         signals=signals,
+    )
+    ussd = Ussd(
+        branches={code: house.branch},
+        texts=texts,
+        clock=clock,
+        noticed=switches.noticed,
+        tell=signals.send,
     )
     background.begin("texts", _carry(route, texts_out))
     shares = Shares(front_max=max(FRONT_LEAST, QUEUE_MAX // duty.share_of))
@@ -100,11 +108,11 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             background.begin(name, work)
         background.begin("receipts", carriage.run())
         background.begin("trunk", upline.run())
-        background.begin("look", _look(house, upline, clock))
+        background.begin("look", _look(house, ussd, upline, clock))
         background.begin("checkpoints", Checkpoints(clock).run([house]))
         background.begin("sureness", _end_when_unsure(house, clock))
         await serve_until_stopped(
-            _site(house, clients, texts, clock, config.ussd_secret or None),
+            _site(house, clients, ussd, clock, config.ussd_secret or None),
             at=listening_locally(site_socket(config.data, code)),
             on_ready=lambda: tell("ready"),
             is_behind_fronts=True,
@@ -144,17 +152,21 @@ async def _carry(route: SmsRoute, waiting: asyncio.Queue[tuple[str, str, str]]) 
             log.warning("market.text.refused", message=message, cause=str(cause))
 
 
-async def _look(house: House, upline: Upline, clock: SystemClock) -> None:
+async def _look(house: House, ussd: Ussd, upline: Upline, clock: SystemClock) -> None:
     while True:
+        ussd.look()
         upline.look(house.look())
         await clock.sleep(LOOK_EVERY_S)
 
 
 def _site(
-    house: House, clients: Clients, texts: Texts, clock: SystemClock, ussd_secret: str | None
+    house: House,
+    clients: Clients,
+    ussd: Ussd,
+    clock: SystemClock,
+    ussd_secret: str | None,
 ) -> Site:
     branches = {house.branch.market.code: house.branch}
-    ussd = Ussd(branches=branches, texts=texts, clock=clock)
     application = site(
         branches=branches,
         clients=clients,

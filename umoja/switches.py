@@ -11,6 +11,10 @@ Stops = Mapping[tuple[str, str], str]
 """Why what is stopped, by market and product; `*` stands for every product."""
 
 
+NOTICE = "notice:"
+"""Stands before a product of which customers are told above the menu; it stops nothing."""
+
+
 class Switches:
     """Stops by market and product; `*` stands for every product. Absent means open."""
 
@@ -35,6 +39,14 @@ class Switches:
     def reason_stopped(self, *, market: str, product: str) -> str | None:
         """Return why the product is stopped in the market, or None when it is open."""
         return self.stopped.get((market, product)) or self.stopped.get((market, "*"))
+
+    def noticed(self, market: str) -> list[str]:
+        """Return of which products (or `*`) a market's customers are told that they are disturbed."""
+        return sorted(
+            product.removeprefix(NOTICE)
+            for code, product in self.stopped
+            if code == market and product.startswith(NOTICE)
+        )
 
     def is_route_out(self, market: str, route: str) -> bool:
         """Tell whether an SMS route was taken out of use in a market: its texts go by another."""

@@ -7,7 +7,7 @@ that it was blind. Switches come down whole, at every connection and every chang
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ import msgspec
 import structlog
 
 from umoja.clock import Clock
-from umoja.faults import Unavailable
+from umoja.faults import Busy, Fault, OutcomeUnknown, Unavailable
 from umoja.frames import FrameFaulty, Frames, listen_at
-from umoja.signals import BooksSeen, Signal
+from umoja.signals import Answer, BooksSeen, Question, Signal
 from umoja.switches import Switches
 
 KEPT_MAX = 20_000  # signals that wait for the centre
 BATCH_MAX = 500  # signals in one frame
 UNTAKEN_MAX = 16  # frames that the centre has not answered
 SEND_EVERY_S = 0.1
+ASKED_MAX = 8  # questions that one market works at
+ANSWER_WITHIN_S = 120.0
 AGAIN_AFTER_S = 0.1
 AGAIN_AFTER_MOST_S = 2.0
 
@@ -71,13 +73,40 @@ class Text(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+class Asked(msgspec.Struct, frozen=True, tag=True):
+    """The centre asks a market something."""
+
+    number: int
+    question: Question
+
+
+class Answered(msgspec.Struct, frozen=True, tag=True):
+    """What the market answers."""
+
+    number: int
+    answer: Answer
+
+
+class Unanswered(msgspec.Struct, frozen=True, tag=True):
+    """The market could not answer: nothing happened, or it may have (`is_unclear`)."""
+
+    number: int
+    why: str
+    is_unclear: bool
+
+
 Say = Callable[[str, str, str], None]
 """Hands a text message's id, phone and words to a route. Must not wait."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_upward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Hello | Batch | BooksSeen).decode
-_downward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Taken | Decided | Text).decode
+_upward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+    Hello | Batch | BooksSeen | Answered | Unanswered
+).decode
+_downward: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Taken | Decided | Text | Asked).decode
+
+Reply = Callable[[Question], Awaitable[Answer]]
+"""Answers the centre in a market. Raises Unavailable, or OutcomeUnknown."""
 
 
 # A market's end
@@ -95,12 +124,15 @@ class Upline:
         clock: Clock,
         switches: Switches,
         say: Say | None = None,
+        answer: Reply | None = None,
         kept_max: int = KEPT_MAX,
     ) -> None:
         """Take where the centre hears, the market, a name of this run, and what obeys the centre.
 
-        `say` sends the centre's own texts; without it they are dropped.
+        `say` sends the centre's own texts; without it they are dropped. `answer` answers its questions.
         """
+        self._answer = answer
+        self._answering: set[asyncio.Task[None]] = set()
         self._say = say
         self._path = path
         self._hello = Hello(market, run)
@@ -130,7 +162,15 @@ class Upline:
         return self._frames is not None
 
     async def run(self) -> None:
-        """Keep the connection up and send what is kept, until cancelled."""
+        """Keep the connection up, send what is kept and answer what is asked, until cancelled."""
+        try:
+            await self._keep_up()
+        finally:
+            for task in self._answering:  # the centre asks again for what it is not told
+                task.cancel()
+            await asyncio.gather(*self._answering, return_exceptions=True)
+
+    async def _keep_up(self) -> None:
         pause_s = AGAIN_AFTER_S
         loop = asyncio.get_running_loop()
         while True:
@@ -175,12 +215,39 @@ class Upline:
             raise FrameFaulty(f"the centre says what is not understood: {cause}") from cause
         if isinstance(told, Taken):
             self._untaken.pop(told.number, None)
+        elif isinstance(told, Asked):
+            self._ask(told)
         elif isinstance(told, Text):
             if self._say is not None:
                 self._say(told.message, told.phone, told.text)
         else:
             stops = {(each.market, each.product): each.reason for each in told.stops}
             self._switches.take(stops)
+
+    def _ask(self, asked: Asked) -> None:
+        """Begin to answer; one question too many is refused at once."""
+        if self._answer is None or len(self._answering) >= ASKED_MAX:
+            why = "too much is asked at once" if self._answer else "nobody answers here"
+            self._tell(Unanswered(asked.number, why, is_unclear=False))
+            return
+        task = asyncio.get_running_loop().create_task(self._reply(asked, self._answer))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _reply(self, asked: Asked, answer: Reply) -> None:
+        try:
+            told: Answered | Unanswered = Answered(asked.number, await answer(asked.question))
+        except Fault as cause:
+            is_unclear = isinstance(cause, OutcomeUnknown)
+            told = Unanswered(asked.number, str(cause), is_unclear=is_unclear)
+        except Exception:
+            log.exception("trunk.answer.bug", market=self._hello.market)
+            told = Unanswered(asked.number, "the market met a bug of ours", is_unclear=True)
+        self._tell(told)
+
+    def _tell(self, told: Answered | Unanswered) -> None:
+        if self._frames is not None:  # gone: the centre knows, and asks again
+            self._frames.send(_encode(told))
 
 
 # The centre's end
@@ -244,6 +311,13 @@ class Exchange:
             raise Unavailable(f"{market} is not connected to the centre")
         side.send(_encode(Text(message, phone, text)))
 
+    async def ask(self, market: str, question: Question) -> Answer:
+        """Ask a market. Raise Unavailable, Busy, or OutcomeUnknown where no answer came."""
+        side = next((each for each in self._sides if each.market == market), None)
+        if side is None:
+            raise Unavailable(f"{market} is not connected to the centre")
+        return await side.ask(question)
+
     def _tell_all(self) -> None:
         for side in self._sides:
             self._tell(side)
@@ -264,10 +338,39 @@ class _Side(Frames):
         super().__init__(self._heard, self._gone)
         self._exchange = exchange
         self._hello: Hello | None = None
+        self._number = 0
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
 
     @property
     def market(self) -> str:
         return self._hello.market if self._hello is not None else ""
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask this market; what it was asked and did not answer may have happened."""
+        if len(self._asked) >= ASKED_MAX:
+            raise Busy(f"{self.market}: what the centre asks")
+        self._number += 1
+        number = self._number
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        self.send(_encode(Asked(number, question)))
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await answer
+        except TimeoutError as cause:
+            raise OutcomeUnknown(f"{self.market} has not answered in time") from cause
+        finally:
+            self._asked.pop(number, None)
+
+    def _answered(self, told: Answered | Unanswered) -> None:
+        answer = self._asked.get(told.number)
+        if answer is None or answer.done():
+            return  # too late: whoever asked has gone
+        if isinstance(told, Answered):
+            answer.set_result(told.answer)
+        else:
+            fault = OutcomeUnknown if told.is_unclear else Unavailable
+            answer.set_exception(fault(told.why))
 
     def _heard(self, frame: bytes) -> None:
         try:
@@ -279,6 +382,8 @@ class _Side(Frames):
             self._exchange.enter(self)
         elif self._hello is None:
             raise FrameFaulty("a market did not say which it is")
+        elif isinstance(told, Answered | Unanswered):
+            self._answered(told)
         elif isinstance(told, BooksSeen):
             if told.market == self.market:
                 self._exchange.look(told)
@@ -288,3 +393,6 @@ class _Side(Frames):
 
     def _gone(self) -> None:
         self._exchange.leave(self)
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(OutcomeUnknown(f"{self.market} went away before it answered"))

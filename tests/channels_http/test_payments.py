@@ -163,6 +163,22 @@ async def test_only_the_operator_s_scope_issues_float(api: Api):
     assert api.stage.has(outlet, "float") == 100_000
 
 
+async def test_no_client_makes_good_by_itself(api: Api):
+    """What the operator gives back is released by two people at the centre: no scope stands for them."""
+    customer = api.customer(money=100_000)
+    ask = {
+        "product": "compensation",
+        "payer": {"operator": True},
+        "payee": {"phone": customer.phone},
+        "amount": "1",
+        "currency": "KES",
+        "reference": "0" * 32,
+        "confirm": True,
+    }
+    assert told(await api.post("/v1/payments", ask)) == (403, "forbidden")
+    assert api.stage.has(customer, "wallet") == 100_000
+
+
 async def test_an_assistant_signs_for_her_outlet_and_for_no_other(api: Api):
     from umoja.parties.party import Party, Role
 

@@ -1,7 +1,7 @@
 """The console on real parts, called in process: two markets, their centre, and a sandbox of toys."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,16 @@ class Desk:
         entries = self.centre.audit.recent(limit=500)
         return [(e.actor, e.action, e.market, e.detail) for e in reversed(entries)]
 
-    def incident(self, title: str = "SMS receipts do not arrive", market: str = "KE") -> Incident:
+    def incident(
+        self,
+        title: str = "SMS receipts do not arrive",
+        market: str = "KE",
+        detector: str = "sms_receipts",
+    ) -> Incident:
         now_s = int(self.clock.now().timestamp())
         self.centre.incidents.found(
             market,
-            "sms_receipts",
+            detector,
             Finding(title=title, evidence="9 of 10 are missing", began_s=now_s),
             counts=Counts.RECEIPTS,
             harm=self.centre.telemetry.harm(market, Counts.RECEIPTS),
@@ -155,9 +160,14 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
     closers: list[Callable[[], None]] = []
     browsers: list[httpx.AsyncClient] = []
 
-    def open_it(*, is_sandbox: bool = True, secure_cookies: bool = False) -> Desk:
+    def open_it(
+        *,
+        is_sandbox: bool = True,
+        secure_cookies: bool = False,
+        codes: Sequence[str] = ("GH", "KE"),
+    ) -> Desk:
         clock = ManualClock(NOON)
-        stages = {code: raised(code, tmp_path / code, clock=clock) for code in ("GH", "KE")}
+        stages = {code: raised(code, tmp_path / code, clock=clock) for code in codes}
         centre = open_centre(
             tmp_path / "centre.db",
             clock=clock,

@@ -130,3 +130,23 @@ def test_the_guide_opens_from_the_keyboard_and_fits_the_screen(page):  # noqa: F
         box = panel.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
+
+
+def test_a_screen_and_a_message_in_arabic_stand_from_right_to_left(page):  # noqa: F811
+    left = Left(page, "KE")
+    answers = iter(["CON Umoja\n1 تحويل أموال", "END Done"])
+    page.route("**/ussd/*", lambda route: route.fulfill(body=next(answers)))
+    told = [{"at": "2026-03-31T09:00:00Z", "text": "ABC تم. EGP 50"}]
+    page.route("**/inbox?*", lambda route: route.fulfill(json=told))
+    left.send("")
+    screen = left.part("screen")
+    assert (screen.get_attribute("dir"), screen.get_attribute("lang")) == ("rtl", "ar")
+    bubble = left.part("inbox").locator("li").first
+    bubble.wait_for()
+    page.wait_for_function("document.querySelector('[data-side=left] li')?.dir === 'rtl'")
+    assert bubble.get_attribute("lang") == "ar"
+    assert left.part("inbox").evaluate("list => getComputedStyle(list).direction") == "ltr"
+    left.send("1")
+    assert (screen.get_attribute("dir"), screen.get_attribute("lang")) == ("ltr", "")
+    page.unroute("**/ussd/*")
+    page.unroute("**/inbox?*")

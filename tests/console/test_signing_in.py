@@ -203,3 +203,21 @@ async def test_only_an_administrator_changes_roles(desk: Desk):
     await desk.enter("juma", "engineer")
     answer = await desk.post("/staff/kofi/roles", **{"in-*": "administrator"})
     assert answer.status_code == 403
+
+
+async def test_roles_in_a_market_that_is_shut_stay_until_somebody_takes_them_back(desk: Desk):
+    await desk.enter("amina", "administrator")
+    desk.staff("kofi", "engineer", "KE")
+    desk.centre._database.run(
+        "UPDATE staff SET roles = :roles WHERE name = 'kofi'",
+        roles='{"KE": ["engineer"], "TZ": ["viewer"]}',
+    )
+    assert "In TZ, not open now" in (await desk.get("/staff")).text
+    kept = await desk.post("/staff/kofi/roles", **{"in-KE": "viewer", "in-TZ": "viewer"})
+    assert kept.status_code == 303
+    [kofi] = [each for each in desk.centre.staff.browse() if each.name == "kofi"]
+    assert kofi.roles == {"KE": frozenset({"viewer"}), "TZ": frozenset({"viewer"})}
+    await desk.post("/staff/kofi/roles", **{"in-KE": "viewer", "in-TZ": ""})
+    await desk.post("/staff/kofi/roles", **{"in-KE": "viewer", "in-TZ": "viewer"})
+    [kofi] = [each for each in desk.centre.staff.browse() if each.name == "kofi"]
+    assert kofi.roles == {"KE": frozenset({"viewer"})}  # what was taken back is not given here

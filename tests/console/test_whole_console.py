@@ -14,6 +14,8 @@ import pytest
 import uvicorn
 
 from tests.console.conftest import Desk
+from tests.console.test_alarm_pages import DISK, HOST, fires, silenced
+from tests.console.test_losses import quarter_of_an_hour
 from umoja.ops import paging
 from umoja.ops.incident import Review, Stage
 from umoja.ops.oncall import Chain, Layer, Roster, Step
@@ -37,8 +39,15 @@ SIGNED_IN = [
     "/incidents/INC-000001",
     "/incidents/INC-000002",
     "/incidents/times",
+    "/incidents/INC-000003",
+    "/alarms",
+    "/silences",
+    "/silences?q=nothing-like-it",
+    "/objectives",
     "/on-call",
+    "/on-call/swaps",
     "/staff",
+    "/tokens",
     "/audit",
     "/account",
     "/handset",
@@ -77,7 +86,11 @@ async def busy(desk: Desk) -> Desk:
     await desk.enter("amina", "administrator")
     desk.staff("kofi", "engineer", "GH")
     layer = Layer(
-        name="first", zone="UTC", people=("amina",), first_day="2026-01-01", hands_over_at="00:00"
+        name="first",
+        zone="UTC",
+        people=("amina", "kofi"),
+        first_day="2026-02-24",
+        hands_over_at="00:00",
     )
     duty.put_roster(Roster(name="centre", markets=("*",), layers=(layer,)))
     duty.put_chain(
@@ -96,6 +109,17 @@ async def busy(desk: Desk) -> Desk:
     incidents.note(opened.id, actor="amina", what="The vendor was rung")
     incidents.add_task(opened.id, what="Ring again", owner="amina", actor="amina")
     await desk.centre.pager.step()
+    quarter_of_an_hour(desk)
+    desk.pays(40)
+    desk.gauge()
+    desk.centre.objectives.keep()
+    fires(desk, DISK, HOST, link="https://prometheus.example/graph")
+    await silenced(desk)
+    await silenced(
+        desk, lasts="90d", **{"recurs": "1", "day-mon": "1"}, since="22:00", until="04:00"
+    )
+    await desk.post("/tokens", **{"name": "prometheus", "scope-alerts": "1", "lasts": "90d"})
+    await desk.post("/alarms/vendors", act="watch", name="sms-east", url="https://status.example/")
     # Only the digest of a page's secret is kept: the test makes one of its own.
     desk.centre._database.run("UPDATE pages SET digest = :digest", digest=paging._digest(SECRET))
     return desk
@@ -166,6 +190,21 @@ def test_an_incident_is_worked_on_without_any_script(busy: Desk):
         page.locator("#task").fill("ring the vendor")
         page.get_by_role("button", name="Add the task").click()
         page.get_by_text("task 2 for amina: ring the vendor").wait_for()
+
+
+@pytest.mark.bench  # it waits for a page to renew itself
+def test_what_is_folded_out_stays_so_when_the_page_renews_itself(busy: Desk):
+    with entered(busy) as context:
+        page = context.new_page()
+        page.goto("/incidents/INC-000003")
+        page.locator("#impact-table summary").click()
+        busy.centre.incidents.note("INC-000003", actor="kofi", what="renewed by now")
+        page.get_by_text("renewed by now").wait_for()
+        assert page.locator("#impact-table").get_attribute("open") is not None
+        assert page.locator("#impact-table tbody tr").first.is_visible()
+        page.locator("h1").click()
+        page.keyboard.press("l")
+        page.wait_for_url("**/alarms")
 
 
 @pytest.mark.bench  # too slow for the quick suite; in every build

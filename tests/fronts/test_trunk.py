@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from umoja.clock import SystemClock
-from umoja.signals import BooksSeen, MessageSeen, OrderSeen, Outcome
+from umoja.signals import (
+    BooksSeen,
+    FeesSeen,
+    MessageSeen,
+    OrderSeen,
+    Outcome,
+    SessionsSeen,
+)
 from umoja.switches import Switches, kept_switches
 from umoja.trunk import Exchange, Upline
 
@@ -20,6 +27,10 @@ BOOKS = BooksSeen(
     issued={"KES": 7},
     trust={"KES": 7},
     head=9,
+    clock=1_773_133_200_123_456,
+    fees=[FeesSeen(product="send_money", payments=3, fee_minor=39_00, due_minor=29_25)],
+    agents=300,
+    agents_able=290,
 )
 
 
@@ -49,6 +60,9 @@ TEXT = MessageSeen(
     payer_mark=1,
     waited_s=0.5,
 )
+
+
+SESSIONS = SessionsSeen(market="KE", channel="ussd", opened=7, ended=5, failed=1, lapsed=1)
 
 
 class Room:
@@ -101,7 +115,7 @@ async def market(short):
 async def test_signals_and_figures_arrive_as_they_were_sent(short, market, until):
     room = await Room(short / "trunk.sock").open()
     upline = market()
-    told = [*(seen(n) for n in range(1_200)), TEXT]
+    told = [*(seen(n) for n in range(1_200)), TEXT, SESSIONS]
     for signal in told:
         upline.hear(signal)
     await until(lambda: len(room.heard) == len(told))

@@ -166,6 +166,18 @@ CHANGED = [
         "calendar.yaml / holidays: a holiday is a day like 2026-01-01, not '1 January'",
     ),
     (
+        "regulator.yaml",
+        "    severity: 3",
+        "    severity: 5",
+        "regulator.yaml / notices / whole_system: 'severity' must be a whole number from 1 to 4",
+    ),
+    (
+        "regulator.yaml",
+        "    scope: system",
+        "    scope: country",
+        "regulator.yaml / notices / whole_system: 'scope' must be one of provider, system, not 'country'",
+    ),
+    (
         "rules.yaml",
         "  dormancy:",
         "  dormant:",

@@ -5,7 +5,15 @@ from datetime import UTC, date, datetime
 import pytest
 
 from umoja.markets import packs
-from umoja.markets.market import Confidence, FeePayer, Market, Service, TaxBase
+from umoja.markets.market import (
+    Confidence,
+    FeePayer,
+    Market,
+    Notice,
+    Service,
+    Standing,
+    TaxBase,
+)
 from umoja.money import Money
 from umoja.payments.pricing import Item, price
 
@@ -270,6 +278,25 @@ def test_the_first_notice_of_an_incident_is_due_within_two_hours_where_the_law_s
     }  # fmt: skip
 
 
+def test_a_regulator_s_deadlines_are_on_record_only_where_somebody_has_read_them(markets):
+    assert {code: [(r.id, r.hours) for r in markets[code].notices] for code in CODES} == {
+        "CD": [], "EG": [], "ET": [], "GH": [], "LS": [], "MZ": [], "TZ": [],
+        "KE": [("provider", 24), ("whole_system", 2)],
+    }  # fmt: skip
+    wide = markets["KE"].notices[1]
+    assert (wide.scope, wide.severity, wide.minutes) == (Notice.SYSTEM, 3, 0)
+    assert (wide.standing, wide.recipient) == (Standing.PRESS, "Central Bank of Kenya")
+    assert not wide.period.holds(date(2019, 9, 30))
+    assert wide.period.holds(date(2019, 10, 1))
+
+
+def test_a_country_is_named_in_its_own_languages(markets):
+    assert markets["EG"].named("ar") == "مصر"
+    assert markets["CD"].named("fr") == "RD Congo"
+    assert markets["EG"].named("en") == "Egypt"
+    assert markets["GH"].named("ak") == "Ghana"
+
+
 def test_the_business_day_follows_the_first_zone_of_the_market(markets):
     before_midnight_in_kinshasa = datetime(2026, 3, 10, 22, 30, tzinfo=UTC)
     assert markets["CD"].business_day(before_midnight_in_kinshasa) == date(2026, 3, 10)
@@ -324,6 +351,8 @@ def test_the_invented_figures_of_one_market_are_these(markets):
         "calendar.yaml / maintenance",
         "rules.yaml / rules / reversal",
         "rules.yaml / rules / consumer (complaint_days)",
+        "regulator.yaml / notices / provider (severity, minutes, from)",
+        "regulator.yaml / notices / whole_system (severity, minutes, from)",
     )
 
 

@@ -106,6 +106,16 @@ def test_a_budget_says_what_is_left(centre: Centre, clock: ManualClock):
     assert (objective_of("airtime"), objective_of("deposit")) == (985, 995)
 
 
+def test_a_budget_of_less_than_one_payment_is_used_up_by_one(centre: Centre, clock: ManualClock):
+    clock.advance(timedelta(seconds=25))
+    play(centre, clock, good=60)
+    (budget,) = centre.objectives.budgets("KE")
+    assert (budget.allowed, budget.left_permille) == (0, 1_000)
+    play(centre, clock, good=39, bad=1)
+    (budget,) = centre.objectives.budgets("KE")
+    assert (budget.judged, budget.bad, budget.allowed, budget.left_permille) == (100, 1, 0, -1_000)
+
+
 def test_what_is_older_than_400_days_goes(centre: Centre, clock: ManualClock):
     clock.advance(timedelta(seconds=25))
     play(centre, clock, good=1)

@@ -22,11 +22,13 @@ from umoja.ops.board import (
     SESSION,
     TIMED,
     VALUE,
+    VALUE_FAILED,
     WIDTH,
     Key,
 )
 from umoja.ops.centre import Centre
-from umoja.signals import Outcome
+from umoja.ops.shares import Shares
+from umoja.signals import FeesSeen, Outcome
 
 STEP_S = 10
 KEYS = [
@@ -68,6 +70,7 @@ class Hours:
             counts[:, FEE_DUE] = counts[:, FEE] = counts[:, ATTEMPTS] * 10
             counts[:, VALUE] = counts[:, ATTEMPTS] * WORTH
             change(counts)
+            counts[:, VALUE_FAILED] = counts[:, FAILED] * WORTH
             self.clock.advance(timedelta(seconds=STEP_S))
             board = self.centre.telemetry.board
             if self.is_heard:
@@ -215,7 +218,6 @@ def test_callbacks_that_come_twice_name_their_partner(hours: Hours):
         ("trust_gap", "KES", 0.0, -1.0, ("trust_gap", "trust", "KES")),
         ("breaches", "", 0.0, 1.0, ("invariants", "ledger", "KE")),
         ("oldest_s", "recovery", 80.0, 95.0, ("pending", "queue", "recovery")),
-        ("agents_able_permille", "north", 850.0, 700.0, ("float_drought", "district", "north")),
         ("clock_offset_ms", "node-1", -80.0, -900.0, ("clock_skew", "node", "node-1")),
         ("expires_in_s", "bank-a", 60.0, -1.0, ("expiry", "certificate", "bank-a")),
     ],
@@ -230,6 +232,20 @@ def test_levels_are_judged_and_name_what_is_wrong(hours: Hours, what, of, calm, 
     hours.run(1)
 
     assert hours.only() == found
+
+
+def test_a_district_with_far_fewer_agents_than_usual_is_in_a_drought(hours: Hours):
+    board = hours.centre.telemetry.board
+    board.gauge("KE", "agents_able_permille", "north", 600.0)  # many sleep, always
+    hours.run(31)
+    board.gauge("KE", "agents_able_permille", "north", 520.0)
+    hours.run(3)
+    assert hours.centre.incidents.recent() == []
+
+    board.gauge("KE", "agents_able_permille", "north", 450.0)
+    hours.run(1)
+
+    assert hours.only() == ("float_drought", "district", "north")
 
 
 def test_a_market_that_is_not_heard_is_blind_and_nothing_else_is_said_of_it(hours: Hours):
@@ -266,7 +282,10 @@ def test_real_orders_stand_on_the_board_beside_what_is_counted_at_once(
     centre: Centre, clock: ManualClock
 ):
     hear = centre.telemetry.hear
-    hear(order(clock, fee_minor=50))
+    hear(order(clock))
+    centre.telemetry.board.fees(
+        "KE", FeesSeen(product="send_money", payments=1, fee_minor=50, due_minor=45)
+    )
     hear(order(clock, outcome=Outcome.FAILED, reason="bank", partner="bank-a", value_minor=7))
     hear(order(clock, outcome=Outcome.REFUSED, reason="wrong_pin"))
     clock.advance(timedelta(seconds=5))
@@ -282,6 +301,7 @@ def test_real_orders_stand_on_the_board_beside_what_is_counted_at_once(
     assert by_group["market", "KE"][PIN] == 1
     assert by_group["vendor", "bank-a"][FAILED] == 1
     assert by_group["product", "send_money"][FEE] == 50
+    assert by_group["product", "send_money"][FEE_DUE] == 45
     assert centre.telemetry.frame() is None
 
 
@@ -298,3 +318,15 @@ def test_minutes_are_kept_and_a_gap_is_none(hours: Hours):
     assert sum(counts[ATTEMPTS] for counts in minutes[0].values()) > 1_000
     assert minutes[3] is None
     assert minutes[0].keys() == set(KEYS)
+
+
+def test_what_always_fails_often_and_gets_better_is_no_evidence_of_trouble():
+    shares = Shares()
+    tried, failed = np.array([1_000.0]), np.array([400.0])
+    for _ in range(2_000):
+        shares.weigh(tried, failed)
+        shares.learn(tried, failed, np.array([True]))
+
+    assert shares.typical[0] == pytest.approx(0.4, abs=0.01)
+    assert shares.against(tried, np.array([200.0]), 0.2)[0] < 0
+    assert shares.against(tried, np.array([950.0]), 0.2)[0] > 20

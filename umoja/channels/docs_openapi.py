@@ -37,7 +37,7 @@ from umoja.channels.wire import (
 from umoja.markets.market import Market
 from umoja.money import format_minor
 from umoja.parties.clients import SCOPES
-from umoja.payments.catalogue import PRODUCTS
+from umoja.payments.catalogue import GIFTS, PRODUCTS
 
 Json = dict[str, Any]
 
@@ -249,7 +249,7 @@ def example_answer(shape: type[msgspec.Struct] | None, sample: Sample) -> Any:
         ),
         MarketOut(
             code=sample.market, name=sample.name, currencies=[sample.currency],
-            products=sorted(PRODUCTS), languages=list(sample.languages),
+            products=sorted(PRODUCTS.keys() - GIFTS), languages=list(sample.languages),
             pin_digits=sample.pin_digits,
         ),
         TokenOut(

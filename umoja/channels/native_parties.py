@@ -26,7 +26,7 @@ from umoja.channels.wire import (
 )
 from umoja.parties.directory import PhoneTaken, PinUnfit
 from umoja.parties.party import Party, Role
-from umoja.payments.catalogue import PRODUCTS
+from umoja.payments.catalogue import GIFTS, PRODUCTS
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
@@ -40,7 +40,7 @@ async def market(call: Call, _asked: None) -> Outcome:
             code=found.code,
             name=found.name,
             currencies=[currency.code for currency in found.currencies],
-            products=sorted(PRODUCTS),
+            products=sorted(PRODUCTS.keys() - GIFTS),
             languages=list(found.languages),
             pin_digits=found.pin_digits,
         )

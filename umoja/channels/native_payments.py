@@ -26,6 +26,7 @@ from umoja.channels.wire import (
 )
 from umoja.money import AmountUnreadable, parse_minor
 from umoja.parties.party import SYSTEM, PinOutcome, Role, Status
+from umoja.payments.catalogue import GIFTS
 from umoja.payments.order import Ask, Confirm, Consent, Decline, Order, Reverse, State
 
 OPERATOR_SCOPE = "payments:operator"
@@ -89,14 +90,14 @@ async def pay(call: Call, asked: PaymentIn) -> Outcome:
     return paid(call, await desk.submit(ask))
 
 
-def pay_at_once(call: Call, asked: PaymentIn) -> "Outcome | asyncio.Future[Order] | None":
-    """Hand a payment to the desk, where nothing has to be waited for before; None where something has."""
+def pay_at_once(call: Call, asked: PaymentIn) -> Outcome | Ask | None:
+    """Return what to ask of the desk; None where something has to be waited for before."""
     ask = _ask(call, asked)
     if isinstance(ask, Problem):
         return ask
     if ask.is_confirmed and not _is_signed_already(call, ask, asked.pin):
         return None
-    return call.branch.desk.enqueue(ask)
+    return ask
 
 
 def paid(call: Call, order: Order) -> Outcome:
@@ -234,6 +235,10 @@ def _ask(call: Call, asked: PaymentIn) -> Ask | Problem:
         return problem("forbidden", detail=f"Money is paid out with the scope {PAYOUT_SCOPE}.")
     if payer == SYSTEM and OPERATOR_SCOPE not in call.scopes:
         return _lacks_operator_scope()
+    if asked.product in GIFTS:
+        return problem(
+            "forbidden", detail="Two people of the operations centre release what makes good."
+        )
     return Ask(
         client=call.client.id,
         key=call.key,

@@ -14,8 +14,8 @@ import hashlib
 import hmac
 import secrets
 import traceback
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -58,8 +58,10 @@ from umoja.parties.directory import PinUnfit
 from umoja.parties.party import SYSTEM, Party, PinOutcome, Role, Status
 from umoja.payments.branch import Branch
 from umoja.payments.lifecycle import REVERSAL_WINDOW_H, Step
+from umoja.payments.noticing import notice_text
 from umoja.payments.order import Ask, Consent, Decline, Order, Quote, Reverse, State
 from umoja.payments.wallets import Line
+from umoja.signals import SessionsSeen
 
 CHANNEL = "ussd"
 TEXT_MAX = 500
@@ -67,6 +69,7 @@ SESSION_MAX = 80
 BODY_MAX = 4096
 VISITS_MAX = 50_000
 RESUME_WITHIN_S = 180.0
+TELL_EVERY_S = 1.0
 STATEMENT_LINES = 5
 UNDO_LOOKS_BACK = 50  # movements among which the last send is looked for
 PLAIN = "text/plain; charset=utf-8"
@@ -142,18 +145,54 @@ class Visit:
     spot: Spot | None = None
     resumed: Spot | None = None
     shown: str = ""
+    is_open: bool = True  # its end was not counted yet
 
 
 class Ussd:
     """Answers the callbacks of every market."""
 
-    def __init__(self, *, branches: dict[str, Branch], texts: Texts, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        branches: dict[str, Branch],
+        texts: Texts,
+        clock: Clock,
+        noticed: Callable[[str], Sequence[str]] = lambda _: (),
+        tell: Callable[[SessionsSeen], None] = lambda _: None,
+    ) -> None:
+        """Take the markets. `noticed` names the products (or `*`) that a market's callers are warned of.
+
+        `tell` is told what became of sessions, at most once a second and market; it must not wait.
+        """
         self._branches = branches
         self._texts = texts
         self._clock = clock
+        self._noticed = noticed
         self._visits: OrderedDict[tuple[str, str], Visit] = OrderedDict()
         self._running: dict[bytes, asyncio.Task[str]] = {}
         self._key = secrets.token_bytes(32)
+        self._tell = tell
+        self._counts: dict[str, Counter[str]] = {}
+        self._told_s = 0.0
+
+    def look(self) -> None:
+        """Tell what became of sessions since the last look. Call it every few seconds."""
+        now_s = self._told_s = self._clock.ticks_s()
+        while self._visits:
+            who, visit = next(iter(self._visits.items()))
+            if now_s - visit.at_s <= RESUME_WITHIN_S:
+                break
+            del self._visits[who]
+            if visit.is_open:
+                self._count(who[0], "lapsed")
+        counts, self._counts = self._counts, {}
+        for market, counted in counts.items():
+            self._tell(SessionsSeen(market=market, channel=CHANNEL, **counted))
+
+    def _count(self, market: str, what: str) -> None:
+        self._counts.setdefault(market, Counter())[what] += 1
+        if self._clock.ticks_s() - self._told_s >= TELL_EVERY_S and what != "lapsed":
+            self.look()
 
     async def answer(
         self, *, market: str, session: str, service_code: str, phone: str, text: str
@@ -196,6 +235,7 @@ class Ussd:
             places = "".join(traceback.format_tb(cause.__traceback__)[-3:])
             kind = type(cause).__name__
             log.error("channels.ussd.bug", market=branch.market.code, kind=kind, places=places)  # noqa: TRY400
+            self._end_visit(branch.market.code, phone, session, "failed")
             return _end(self._texts.say(self._texts.language(branch.market), "end.unknown"))
 
     async def _visited(
@@ -226,8 +266,15 @@ class Ussd:
         )
         start = Spot(place=RESUME if visit.resumed and has_pin else scene.root)
         spot = walk(scene, start, text.split("*") if text else [])
-        caller = _Caller(branch=branch, scene=scene, clock=self._clock, session=session)
+        caller = _Caller(
+            branch=branch,
+            scene=scene,
+            clock=self._clock,
+            session=session,
+            noticed=self._noticed(branch.market.code),
+        )
         if spot is None:
+            self._end_visit(branch.market.code, phone, session, "ended")
             return _end(caller.say("end.garbled"))
         # Before anything is done the visit is over, so that who dials again meanwhile is not
         # asked to go on with what is being done.
@@ -242,7 +289,17 @@ class Ussd:
         answer = f"{'CON' if screen.goes_on else 'END'} {screen.text}"
         assert characters(answer) <= SCREEN_MAX, "a screen fits"
         visit.digest, visit.answer = digest, answer if screen.is_sure else ""
+        if not screen.goes_on:
+            outcome = "ended" if screen.is_sure else "failed"
+            self._end_visit(branch.market.code, phone, session, outcome)
         return answer
+
+    def _end_visit(self, market: str, phone: str, session: str, what: str) -> None:
+        """Count the end of a session, once."""
+        visit = self._visits.get((market, phone))
+        if visit is not None and visit.session == session and visit.is_open:
+            visit.is_open = False
+            self._count(market, what)
 
     def _visit(
         self, market: str, phone: str, session: str, text: str, digest: bytes
@@ -251,12 +308,17 @@ class Ussd:
         now_s = self._clock.ticks_s()
         before = self._visits.pop((market, phone), None)
         if before is not None and now_s - before.at_s > RESUME_WITHIN_S:
+            if before.is_open:
+                self._count(market, "lapsed")
             before = None
         if before is not None and before.session == session:
             visit = before
             is_repeat = bool(visit.answer) and hmac.compare_digest(visit.digest, digest)
         else:
+            if before is not None and before.is_open:
+                self._count(market, "lapsed")
             visit = Visit(session=session, at_s=now_s, digest=digest)
+            self._count(market, "opened")
             is_repeat = False
             if before is not None and before.spot is not None and not text:
                 visit.resumed = before.spot
@@ -289,8 +351,17 @@ def _end(text: str) -> str:
 class _Caller:
     """One callback of somebody who is known: says and does what the menus led to."""
 
-    def __init__(self, *, branch: Branch, scene: Scene, clock: Clock, session: str) -> None:
+    def __init__(
+        self,
+        *,
+        branch: Branch,
+        scene: Scene,
+        clock: Clock,
+        session: str,
+        noticed: Sequence[str] = (),
+    ) -> None:
         self._branch = branch
+        self._noticed = noticed
         self._scene = scene
         self._clock = clock
         self._session = session
@@ -327,7 +398,20 @@ class _Caller:
     def _menu(self, spot: Spot, shown: str) -> Screen:
         head = {RESUME: self.say("ask.resume"), self._scene.root: self._scene.market.brand}
         lines = [head.get(spot.place, ""), *self._list(MENUS[spot.place])]
-        return replace(self._asking(spot, "\n".join(filter(None, lines))), shown=shown)
+        menu = "\n".join(filter(None, lines))
+        if spot.place == self._scene.root and spot.note is None:
+            menu = self._warned(menu)
+        return replace(self._asking(spot, menu), shown=shown)
+
+    def _warned(self, menu: str) -> str:
+        """Put what is disturbed now above a menu, as far as there is room for a whole line of it."""
+        texts, language = self._scene.texts, self._scene.language
+        said = [notice_text(texts, language, "notice.line", each) for each in self._noticed]
+        for line in dict.fromkeys(said):
+            if characters(line) + 1 + characters(menu) > _BODY:
+                break
+            menu = f"{line}\n{menu}"
+        return menu
 
     def _list(self, items: tuple[str, ...] | list[str]) -> list[str]:
         catalogues = self._scene.texts.catalogues
@@ -673,7 +757,7 @@ class _Caller:
 
     def _line(self, line: Line) -> str:
         word = line.product.replace("float_purchase", "float").replace("float_transfer", "float")
-        if line.step == Step.REVERSED.value:
+        if line.step == Step.REVERSED.value or line.product == "compensation":
             word = "returned"
         elif line.product in {"send_money", "payout"}:
             word = "received" if line.minor > 0 else "sent"

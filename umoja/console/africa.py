@@ -7,6 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from umoja.console.words import _, named
+
 SMALL = 14  # units of the drawing: a land narrower than this gets a dot that can be hit
 
 _DRAWING = Path(__file__).parent / "static" / "africa.svg"
@@ -34,11 +36,12 @@ def drawn(states: Mapping[str, str], names: Mapping[str, str]) -> Markup:
         markets.append(
             Markup(
                 '<a href="/markets/{code}" data-state="{state}" data-place="{code}">'
-                "<title>{name}: {state}</title>"
+                "<title>{name}: {said}</title>"
                 '<path d="{outline}"/>{dot}<text x="{x}" y="{y}" dy="{dy}">{code}</text></a>'
             ).format(
                 code=code,
                 state=states[code],
+                said=named(states[code]),
                 name=names[code],
                 outline=outline,
                 dot=Markup('<circle cx="{}" cy="{}" r="10"/>').format(x, y) if is_small else "",
@@ -49,4 +52,6 @@ def drawn(states: Mapping[str, str], names: Mapping[str, str]) -> Markup:
         )
     return Markup(
         '<svg class="map" viewBox="0 0 400 430" role="group" aria-label="{}">{}{}</svg>'
-    ).format("Map of the markets", escape(Markup("").join(plain)), escape(Markup("").join(markets)))
+    ).format(
+        _("Map of the markets"), escape(Markup("").join(plain)), escape(Markup("").join(markets))
+    )

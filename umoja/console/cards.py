@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from umoja.console.charts import line_chart
 from umoja.console.pages import amount, clock_time, words
+from umoja.console.words import _, day, later, money, number, percent, place, weekday
 from umoja.markets.market import Market
 from umoja.ops.incident import Incident
 from umoja.ops.objectives import Budget
@@ -21,7 +22,23 @@ LEAST_JUDGED = 20  # attempts: below, a share says little
 SURPRISE = 4  # standard deviations: what chance alone hardly does
 SMS_GOOD, SMS_BAD = 950, 800
 P95_GOOD_MS, P95_BAD_MS = 2_000, 10_000
+OFFSET_GOOD_MS, OFFSET_BAD_MS = 100, 1_000
+ABLE_GOOD, ABLE_BAD = 950, 800  # permille of a district's agents who can serve
+DUE_SOON_S = 30 * 60  # of a regulator's clock
 PENDING_GOOD_MS, PENDING_BAD_MS = 60_000, 300_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What the wall knows of a market beside its payments; None and () where nobody has told."""
+
+    unheard_s: int | None = None  # since its last sign of life
+    breaches: float | None = None  # that the auditor finds in the books
+    offset_ms: float | None = None  # of the clock that is the farthest off
+    able_permille: float | None = None  # of the agents, in the district that is worst off
+    planned: tuple[str, ...] = ()
+    due_s: int | None = None  # until the next notice to a regulator; below nought it is overdue
+    peak: tuple[datetime, float] | None = None  # the next one, and attempts a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +70,23 @@ class Card:
     sms_note: str
     sms_state: str
     float: str
+    able: str
+    able_state: str
     gap: str
     gap_state: str
+    books: str
+    books_state: str
+    offset: str
+    offset_state: str
+    peak: str
     moved: str
     payments_today: str
+    unheard: str
+    planned: str
+    due: str
+    due_state: str
+    severity: int  # of the gravest open incident; 0: none
+    cost: str  # of all that are open
     spark: Markup
 
 
@@ -71,6 +101,7 @@ class IncidentLine:
     title: str
     state: str
     opened: str
+    opened_day: str
     opened_time: str
     lasted: str
     payments: str
@@ -78,73 +109,145 @@ class IncidentLine:
     value: str
 
 
+NOTHING_AROUND = Around()
+
+
 def card_of(
     market: Market,
-    figures: Figures,
+    said: Figures,
     *,
     attempts: Sequence[float | None],
     open_incidents: Sequence[Incident],
+    around: Around = NOTHING_AROUND,
 ) -> Card:
     """Return the card of a market. A blind market is never shown as good, whatever it said last."""
-    gap_state = "bad" if any(figures.trust_gap.values()) else ""
-    latency_state = judged(figures.p95_ms, good=P95_GOOD_MS, bad=P95_BAD_MS)
+    gap_state = "bad" if any(said.trust_gap.values()) else ""
+    latency_state = judged(said.p95_ms, good=P95_GOOD_MS, bad=P95_BAD_MS)
     pending_state = judged(
-        figures.oldest_pending_ms if figures.pending else None,
+        said.oldest_pending_ms if said.pending else None,
         good=PENDING_GOOD_MS,
         bad=PENDING_BAD_MS,
     )
-    sms_state = judged(figures.sms_permille, good=SMS_GOOD, bad=SMS_BAD)
+    sms_state = judged(said.sms_permille, good=SMS_GOOD, bad=SMS_BAD)
     # A minute that was heard whole comes first: just started is not gone quiet.
     has_minute = bool(attempts) and attempts[-1] is not None
-    rate_state = _rate_state(figures) if has_minute else ""
-    success_state = _success(figures)
+    rate_state = _rate_state(said) if has_minute else ""
+    success_state = _success(said)
+    books_state = "" if around.breaches is None else "bad" if around.breaches else "good"
+    offset_state = "" if around.offset_ms is None else clock_state(around.offset_ms)
+    able_state = judged(around.able_permille, good=ABLE_GOOD, bad=ABLE_BAD)
     states = [gap_state, latency_state, pending_state, sms_state, rate_state, success_state]
+    states += [books_state, offset_state, able_state]
     states += ["bad" if incident.severity <= 2 else "attention" for incident in open_incidents]
-    state = "blind" if figures.is_blind else _worst(states)
-    local = market.local(figures.at)
-    expected = figures.expected_per_second
+    state = "blind" if said.is_blind else _worst(states)
+    local = market.local(said.at)
+
+    def seen(part: str) -> str:
+        return "" if said.is_blind and part == "good" else part  # it was good, when it was heard
+
+    expected = said.expected_per_second
     return Card(
         code=market.code,
-        name=market.name,
+        name=place(market),
         brand=market.brand,
         state=state,
         incidents=len(open_incidents),
-        local=local.strftime("%a %H:%M"),
-        day=str(market.business_day(figures.at)),
-        success=permille(figures.success_permille),
-        success_note=f"of {figures.completed + figures.failed:,} in 5 min"
-        if figures.success_permille is not None
-        else "no payments in 5 min",
-        success_state=success_state,
-        rate=f"{figures.per_second:.1f}",
-        usual=f"{expected:.1f}" if expected is not None else "",
-        rate_state=rate_state,
-        latency=milliseconds(figures.p95_ms),
-        latency_state=latency_state,
-        latency_p50=milliseconds(figures.p50_ms),
-        latency_p99=milliseconds(figures.p99_ms),
-        pending=f"{figures.pending:,} · {milliseconds(figures.oldest_pending_ms)}"
-        if figures.pending
-        else "none",
-        pending_count=f"{figures.pending:,}",
-        pending_note=f"oldest {milliseconds(figures.oldest_pending_ms)}"
-        if figures.pending
-        else "nothing waits",
-        pending_state=pending_state,
-        sms=permille(figures.sms_permille),
-        sms_note=f"{figures.sms_delivered:,} arrived, {figures.sms_failed:,} failed",
-        sms_state=sms_state,
-        float=short_amounts(market, figures.float_minor),
-        gap=amounts(market, figures.trust_gap) if gap_state else "0" if figures.issued else NOTHING,
-        gap_state=gap_state,
-        moved=short_amounts(market, figures.moved_today),
-        payments_today=f"{figures.payments_today:,}",
+        local=weekday(local),
+        day=day(market.business_day(said.at)),
+        success=permille(said.success_permille),
+        success_note=_("of {count} in 5 min", count=said.completed + said.failed)
+        if said.success_permille is not None
+        else _("no payments in 5 min"),
+        success_state=seen(success_state),
+        rate=number(said.per_second, decimals=1),
+        usual=number(expected, decimals=1) if expected is not None else "",
+        rate_state=seen(rate_state),
+        latency=milliseconds(said.p95_ms),
+        latency_state=seen(latency_state),
+        latency_p50=milliseconds(said.p50_ms),
+        latency_p99=milliseconds(said.p99_ms),
+        pending=f"{number(said.pending)} · {milliseconds(said.oldest_pending_ms)}"
+        if said.pending
+        else _("none"),
+        pending_count=number(said.pending),
+        pending_note=_("oldest {age}", age=milliseconds(said.oldest_pending_ms))
+        if said.pending
+        else _("nothing waits"),
+        pending_state=seen(pending_state),
+        sms=permille(said.sms_permille),
+        sms_note=_(
+            "{arrived} arrived, {failed} failed",
+            arrived=said.sms_delivered,
+            failed=said.sms_failed,
+        ),
+        sms_state=seen(sms_state),
+        float=short_amounts(market, said.float_minor),
+        able=""
+        if around.able_permille is None
+        else percent(f"{int(around.able_permille) // 10} %"),
+        able_state=seen(able_state),
+        gap=amounts(market, said.trust_gap) if gap_state else "0" if said.issued else NOTHING,
+        gap_state=seen(gap_state),
+        books=""
+        if around.breaches is None
+        else _("do not balance")
+        if around.breaches
+        else _("balance"),
+        books_state=seen(books_state),
+        offset="" if around.offset_ms is None else f"{around.offset_ms:+.0f} ms",
+        offset_state=seen(offset_state),
+        peak=_peak(market, around.peak),
+        unheard=_("not heard for {age}", age=lasted(around.unheard_s))
+        if around.unheard_s is not None
+        else _("never heard"),
+        planned=", ".join(around.planned),
+        due="" if around.due_s is None else _due(around.due_s),
+        due_state=""
+        if around.due_s is None
+        else "bad"
+        if around.due_s < DUE_SOON_S
+        else "attention",
+        severity=min((each.severity for each in open_incidents), default=0),
+        cost=_cost(market, open_incidents),
+        moved=short_amounts(market, said.moved_today),
+        payments_today=number(said.payments_today),
         spark=line_chart(
             attempts,
-            name=f"Payments a minute, {market.name}, the last hour",
+            name=_("Payments a minute, {market}, the last hour", market=place(market)),
             level=expected * 60 if expected is not None else None,
         ),
     )
+
+
+def clock_state(offset_ms: float) -> str:
+    """Judge how far a clock is off."""
+    return judged(abs(offset_ms), good=OFFSET_GOOD_MS, bad=OFFSET_BAD_MS)
+
+
+def _due(seconds: int) -> str:
+    """Return how long is left to tell a regulator."""
+    left = lasted(abs(seconds))
+    return _("overdue by {time}", time=left) if seconds < 0 else _("{time} left", time=left)
+
+
+def _peak(market: Market, peak: tuple[datetime, float] | None) -> str:
+    if peak is None:
+        return ""
+    at, a_second = peak
+    return f"{market.local(at):%H:%M} · {number(a_second, decimals=1)}"
+
+
+def _cost(market: Market, incidents: Sequence[Incident]) -> str:
+    summed = {code: minor for code, minor in _summed(incidents).items() if minor}
+    return short_amounts(market, summed) if summed else ""
+
+
+def _summed(incidents: Sequence[Incident]) -> dict[str, int]:
+    summed: dict[str, int] = {}
+    for incident in incidents:
+        for currency, minor in incident.value_minor.items():
+            summed[currency] = summed.get(currency, 0) + minor
+    return summed
 
 
 def _rate_state(figures: Figures) -> str:
@@ -181,7 +284,7 @@ def _worst(states: Sequence[str]) -> str:
 def permille(value: int | None) -> str:
     if value is None:
         return NOTHING
-    return "100 %" if value == 1000 else f"{value / 10:.1f} %"
+    return percent("100 %" if value == 1000 else f"{value / 10:.1f} %")
 
 
 def milliseconds(value: float | None) -> str:
@@ -190,12 +293,16 @@ def milliseconds(value: float | None) -> str:
         return NOTHING
     if value < 1_000:
         return f"{value:.0f} ms"
-    return f"{value / 1_000:.1f} s" if value < 60_000 else f"{value / 60_000:.0f} min"
+    if value < 60_000:
+        return f"{number(value / 1_000, decimals=1)} s"
+    return f"{value / 60_000:.0f} min"
 
 
 def amounts(market: Market, minor: Mapping[str, int]) -> str:
     """Return the amounts of each currency in full."""
-    return " + ".join(amount(market, value, code) for code, value in minor.items()) or NOTHING
+    return (
+        " + ".join(money(amount(market, value, code)) for code, value in minor.items()) or NOTHING
+    )
 
 
 def short_amounts(market: Market, minor: Mapping[str, int]) -> str:
@@ -204,7 +311,7 @@ def short_amounts(market: Market, minor: Mapping[str, int]) -> str:
     for code, value in minor.items():
         currency = market.currency(code)
         units = value / 10 ** (currency.digits if currency else 0)
-        found.append(f"{code} {_short(units)}")
+        found.append(money(f"{code} {_short(units)}"))
     return " + ".join(found) or NOTHING
 
 
@@ -224,21 +331,25 @@ def incident_line(incident: Incident, market: Market | None, *, now: datetime) -
     value = (
         amounts(market, incident.value_minor)
         if market
-        else " + ".join(f"{code} {minor} minor" for code, minor in incident.value_minor.items())
+        else " + ".join(
+            _("{amount} minor", amount=f"{code} {minor}")
+            for code, minor in incident.value_minor.items()
+        )
     )
     ended = incident.resolved_at or now
     return IncidentLine(
         id=incident.id,
         severity=incident.severity,
         code=incident.market,
-        market=market.name if market else incident.market,
+        market=place(market) if market else incident.market,
         title=incident.title,
         state=incident.state,
-        opened=incident.opened_at.strftime("%Y-%m-%d %H:%M:%S"),
+        opened=f"{day(incident.opened_at)} {clock_time(incident.opened_at)}",
+        opened_day=day(incident.opened_at),
         opened_time=clock_time(incident.opened_at),
         lasted=lasted((ended - incident.opened_at).total_seconds()),
-        payments=f"{incident.payments:,}",
-        customers=f"{incident.customers:,}",
+        payments=number(incident.payments),
+        customers=number(incident.customers),
         value=value or NOTHING,
     )
 
@@ -247,7 +358,9 @@ def lasted(seconds: float) -> str:
     """Return how long something took, as people say it."""
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{number(seconds / 3_600, decimals=1)} h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,13 +380,13 @@ def money_line(market: Market, figures: Figures, currency: str) -> MoneyLine:
     gap = figures.trust_gap.get(currency, 0)
 
     def written(minor: Mapping[str, int]) -> str:
-        return amount(market, minor.get(currency, 0), currency)
+        return money(amount(market, minor.get(currency, 0), currency))
 
     return MoneyLine(
         currency=currency,
         issued=written(figures.issued),
         trust=written(figures.trust),
-        gap=amount(market, gap, currency) if gap else "none",
+        gap=money(amount(market, gap, currency)) if gap else _("none"),
         gap_state="bad" if gap else "good",
         float=written(figures.float_minor),
         moved=written(figures.moved_today),
@@ -300,19 +413,19 @@ def part_line(part: Part) -> PartLine:
     return PartLine(
         product=part.product,
         channel=part.channel,
-        attempts=f"{part.attempts:,}",
-        completed=f"{part.completed:,}",
-        refused=f"{part.refused:,}",
-        failed=f"{part.failed:,}",
+        attempts=number(part.attempts),
+        completed=number(part.completed),
+        refused=number(part.refused),
+        failed=number(part.failed),
         failed_state="bad" if part.failed else "",
         success=permille(part.success_permille),
         p95=milliseconds(part.p95_ms),
-        reasons=", ".join(f"{words(reason)} {count}" for reason, count in part.reasons),
+        reasons=", ".join(f"{words(reason)} {number(count)}" for reason, count in part.reasons),
     )
 
 
 BUDGET_LOW = 250  # permille of the budget: what is left for a week of 28 days
-BURNS = {"": "evenly", "ticket": "too fast", "page": "much too fast"}
+BURNS = {"": later("evenly"), "ticket": later("too fast"), "page": later("much too fast")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,11 +446,11 @@ def budget_line(budget: Budget) -> BudgetLine:
     left = budget.left_permille
     return BudgetLine(
         product=words(budget.product),
-        objective=f"{budget.objective_permille / 10:.1f} %",
-        judged=f"{budget.judged:,}",
-        failed=f"{budget.bad:,} of {budget.allowed:,}",
-        left=f"{left / 10:.0f} %" if left >= 0 else "used up",
+        objective=percent(f"{budget.objective_permille / 10:.1f} %"),
+        judged=number(budget.judged),
+        failed=_("{failed} of {allowed}", failed=budget.bad, allowed=budget.allowed),
+        left=percent(f"{left / 10:.0f} %") if left >= 0 else _("used up"),
         left_state="bad" if left < 0 else "attention" if left < BUDGET_LOW else "good",
-        burns=BURNS[budget.burns],
+        burns=_(BURNS[budget.burns]),
         burns_state={"": "", "ticket": "attention", "page": "bad"}[budget.burns],
     )

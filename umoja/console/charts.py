@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from umoja.console.words import _, number
+
 WIDTH, HEIGHT = 240, 60
 EDGE = 2  # left free above and below, so that a line at the border is seen whole
 
@@ -85,7 +87,7 @@ def line_chart(
         css,
         WIDTH,
         HEIGHT,
-        f"{name}: nothing to show yet" if is_empty else name,
+        _("{name}: nothing to show yet", name=name) if is_empty else name,
         Markup("".join(shapes)),  # noqa: S704  only numbers of ours are in the shapes
     )
 
@@ -162,10 +164,16 @@ def chart(
         latest=latest,
         top=_short(scale.most),
         bottom=_short(scale.least),
-        start=f"{span.title} ago",
+        start=_("{span} ago", span=span.title),
         svg=line_chart(
             points,
-            name=f"{title}, the last {span.title}; now {latest} {unit}".rstrip(),
+            name=_(
+                "{title}, the last {span}; now {latest} {unit}",
+                title=title,
+                span=span.title,
+                latest=latest,
+                unit=unit,
+            ).rstrip(),
             css="chart",
             scale=scale,
         ),
@@ -173,4 +181,111 @@ def chart(
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+    return number(value, decimals=0 if value >= 100 or value == int(value) else 1)
+
+
+WIDE, TALL = 720, 190
+FOOT, HEAD = 22, 26  # left free for the hours below and the marks above
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One stretch of time in a chart of bars; `value` None: nobody saw. `says` is read on pointing."""
+
+    value: float | None
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A moment that is marked: how far along the chart (0 to 1), its name, and its kind for colours."""
+
+    at: float
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """An hour written below: how far along the chart (0 to 1)."""
+
+    at: float
+    name: str
+
+
+def bar_chart(
+    bars: Sequence[Bar],
+    *,
+    name: str,
+    describes: str,
+    level: float,
+    top: str,
+    most: float,
+    marks: Sequence[Mark] = (),
+    ticks: Sequence[Tick] = (),
+) -> Markup:
+    """Return bars over time: hatched where nobody saw, a dashed line at `level`, moments marked.
+
+    `most` is what the upper border stands for, `top` how that is written.
+    """
+    foot, room = TALL - FOOT, TALL - FOOT - HEAD
+    width = WIDE / max(len(bars), 1)
+    shapes: list[Markup] = []
+    for place, bar in enumerate(bars):
+        left = place * width
+        if bar.value is None:
+            high, css = float(room), "unseen-bar"
+        else:
+            share = min(bar.value / most, 1.0) if most > 0 else 0.0
+            high, css = share * room, "bar"
+            if bar.value > 0:
+                high = max(high, 1.5)
+        shapes.append(
+            Markup(
+                '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}">'
+                "<title>{}</title></rect>"
+            ).format(css, left, foot - high, max(width - 0.6, 0.4), high, bar.says)
+        )
+    if level > 0 and most > 0:
+        down = foot - min(level / most, 1.0) * room
+        shapes.append(
+            Markup('<line class="level" x1="0" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
+                WIDE, down, down
+            )
+        )
+    shapes.append(
+        Markup('<line class="ground" x1="0" x2="{}" y1="{}" y2="{}"/>').format(WIDE, foot, foot)
+    )
+    for row, mark in enumerate(marks):
+        across = min(max(mark.at, 0.0), 1.0) * WIDE
+        is_right = across > WIDE * 0.8
+        shapes.append(
+            Markup(
+                '<g class="mark" data-kind="{}"><line x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>'
+                '<text x="{:.1f}" y="{}" text-anchor="{}">{}</text></g>'
+            ).format(
+                mark.kind, across, across, 2, foot,
+                across + (-4 if is_right else 4), 11 + 13 * (row % 2), "end" if is_right else "start",
+                mark.name,
+            )
+        )  # fmt: skip
+    shapes.extend(
+        Markup('<text class="hour" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
+            min(max(tick.at, 0.03), 0.97) * WIDE, TALL - 6, tick.name
+        )
+        for tick in ticks
+    )
+    return Markup(
+        '<svg class="losses" viewBox="0 0 {} {}" role="img" aria-label="{}"><desc>{}</desc>'
+        '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse"'
+        ' patternTransform="rotate(45)"><line x1="0" x2="0" y1="0" y2="7"/></pattern></defs>'
+        '<text class="most" x="2" y="{}">{}</text>{}</svg>'
+    ).format(
+        WIDE,
+        TALL,
+        name,
+        describes,
+        HEAD - 6,
+        top,
+        Markup("").join(shapes),
+    )

@@ -9,9 +9,10 @@ from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
 from umoja.clock import from_micros
-from umoja.console.pages import FORM_MAX, HEADERS, Asked, Pages, Visitor, moment
+from umoja.console.pages import FORM_MAX, HEADERS, Asked, Pages, Visitor
+from umoja.console.words import _, minute, record, recorded
 from umoja.ops.centre import Centre
-from umoja.ops.duty import HANDOVER_MAX, Contact, drafted
+from umoja.ops.duty import HANDOVER_MAX, Contact, Swap, drafted
 from umoja.ops.oncall import Chain, Roster, RosterRefused, gaps
 from umoja.ops.remedies import REMEDIES, RemedyRefused
 
@@ -28,12 +29,12 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
             "on_duty": [
                 {
                     "name": roster.name,
-                    "markets": ", ".join(roster.markets).replace("*", "every market"),
+                    "markets": ", ".join(roster.markets).replace("*", _("every market")),
                     "who": who,
                     "by": by,
                     "gaps": len(gaps(roster, overrides, since=now, until=now + AHEAD)),
                     "shifts": [
-                        (each.person, moment(each.starts)[:16], moment(each.ends)[:16])
+                        (each.person, minute(each.starts), minute(each.ends))
                         for each in duty.shifts(roster, since=now, until=now + AHEAD)[:6]
                     ],
                 }
@@ -50,6 +51,9 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
             "remedies": sorted(REMEDIES),
         }
 
+    def asked_of(name: str) -> list[Swap]:
+        return [each for each in duty.swaps(person=name) if each.asked_of == name]
+
     async def page(visitor: Visitor, *, status: int = 200, error: str = "", told: str = "") -> Any:
         assert visitor.member is not None, "only staff get here"
         name = visitor.member.name
@@ -62,8 +66,9 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
             error=error,
             told=told,
             waiting=await asyncio.to_thread(centre.pager.waiting_for, name),
+            swaps_asked=len(await asyncio.to_thread(asked_of, name)),
             contact=await asyncio.to_thread(duty.contact, name),
-            draft=drafted(centre.incidents.open_ones(), by=name, now=clock()),
+            draft=_in_words(drafted(centre.incidents.open_ones(), by=name, now=clock())),
             handover_max=HANDOVER_MAX,
             people=sorted(each.name for each in centre.staff.browse()),
             may_manage=pages.may(visitor, "manage_duty"),
@@ -104,7 +109,7 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
                     await asyncio.to_thread(duty.put_contact, made)
                 case "calendar":
                     secret = await asyncio.to_thread(lambda: duty.make_calendar(person=member.name))
-                    told = f"Your calendar, told once: /calendars/{secret}.ics"
+                    told = _("Your calendar, told once: {path}", path=f"/calendars/{secret}.ics")
                 case "hand_over":
                     await asyncio.to_thread(
                         lambda: duty.hand_over(
@@ -170,7 +175,7 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
                 case _:
                     raise HTTPException(status_code=400)
         except (RosterRefused, RemedyRefused, msgspec.MsgspecError, ValueError, KeyError) as cause:
-            return await page(visitor, status=422, error=str(cause))
+            return await page(visitor, status=422, error=recorded(str(cause)))
         await asyncio.to_thread(
             centre.audit.record, actor=member.name, action=f"duty_{name}", detail=""
         )
@@ -245,6 +250,12 @@ def _json(values: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(values), indent=2).decode()
 
 
+def _in_words(draft: str) -> str:
+    """Return a drafted handover in the language of whoever amends it, line by line."""
+    lines = [(line, line.lstrip()) for line in draft.split("\n")]
+    return "\n".join(line[: len(line) - len(text)] + record(text) for line, text in lines)
+
+
 def _utc(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
@@ -253,4 +264,4 @@ def _utc(text: str) -> datetime:
 
 
 def _at(micros: int) -> str:
-    return moment(from_micros(micros))[:16]
+    return minute(from_micros(micros))

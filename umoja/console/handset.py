@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from umoja.channels.ussd_menus import AGENT_ROOT, CUSTOMER_ROOT, MENUS
 from umoja.console.pages import Asked, Pages
 from umoja.console.sandbox import Sandbox
+from umoja.console.words import place
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts
 
@@ -81,7 +82,7 @@ def handset_pages(pages: Pages, sandbox: Sandbox) -> list[Any]:
         return told(
             {
                 "code": found.code,
-                "name": found.name,
+                "name": place(found),
                 "brand": found.brand,
                 "ussd": found.ussd_code,
                 "zone": found.zones[0],

@@ -10,8 +10,11 @@ from litestar.exceptions import HTTPException
 
 from umoja.clock import from_micros
 from umoja.console.cards import lasted
+from umoja.console.impact import ImpactChart, Impacts
 from umoja.console.pages import FORM_MAX, Asked, Pages, Visitor, clock_time, moment, words
+from umoja.console.regulator_pages import telling_of
 from umoja.console.wall import Wall
+from umoja.console.words import _, later, place
 from umoja.ops.centre import Centre
 from umoja.ops.incident import Cause, Incident, Post, Review, Stage, stages_after, times_of
 from umoja.ops.incidents import NOTE_MAX, IncidentUnknown, NoteRefused, StepRefused
@@ -24,11 +27,11 @@ MONTHS_SHOWN = 6
 
 STATES = ("open", "resolved")
 PLACES = {
-    Stage.INVESTIGATING: "We look for the cause",
-    Stage.IDENTIFIED: "The cause is known",
-    Stage.MITIGATED: "The harm has stopped",
-    Stage.RESOLVED: "It is over",
-    Stage.REVIEWED: "It is learned from",
+    Stage.INVESTIGATING: later("We look for the cause"),
+    Stage.IDENTIFIED: later("The cause is known"),
+    Stage.MITIGATED: later("The harm has stopped"),
+    Stage.RESOLVED: later("It is over"),
+    Stage.REVIEWED: later("It is learned from"),
 }
 
 Fields = Mapping[str, str]
@@ -43,7 +46,7 @@ def _number(fields: Fields) -> int:
     return int(text)
 
 
-def _acknowledge(centre: Centre, incident: Incident, who: str, _: Fields) -> object:
+def _acknowledge(centre: Centre, incident: Incident, who: str, _fields: Fields) -> object:
     return centre.incidents.acknowledge(incident.id, actor=who)
 
 
@@ -85,7 +88,7 @@ def _own(centre: Centre, incident: Incident, who: str, fields: Fields) -> object
     return centre.incidents.own(incident.id, fields.get("order", ""), owner=who, actor=who)
 
 
-def _own_all(centre: Centre, incident: Incident, who: str, _: Fields) -> object:
+def _own_all(centre: Centre, incident: Incident, who: str, _fields: Fields) -> object:
     for order in incident.orphans:
         centre.incidents.own(incident.id, order, owner=who, actor=who)
     return None
@@ -153,11 +156,17 @@ ACTS: dict[str, Act] = {
 
 
 def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
+    impacts = Impacts(centre)
+
     def found(incident_id: str) -> Incident:
         incident = centre.incidents.get(incident_id)
         if incident is None:
             raise HTTPException(status_code=404)
         return incident
+
+    def chart(incident: Incident) -> ImpactChart | None:
+        market = pages.markets.get(incident.market)
+        return None if market is None else impacts.chart(incident, market, now=pages.now())
 
     def shown(visitor: Visitor, incident: Incident) -> dict[str, Any]:
         line, ended = wall.line(incident), incident.resolved_at
@@ -168,6 +177,9 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
         return {
             "form_token": visitor.form_token,
             "may_work": pages.may(visitor, "work_incident", incident.market),
+            "telling": telling_of(
+                centre, incident, pages.markets.get(incident.market), now=pages.now()
+            ),
             "incident": {
                 "id": incident.id,
                 "code": incident.market,
@@ -175,10 +187,12 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
                 "title": incident.title,
                 "state": incident.state,
                 "stage": incident.stage.value,
-                "stage_says": PLACES[incident.stage],
+                "stage_says": _(PLACES[incident.stage]),
+                "is_ours": incident.market in pages.markets,
+                "chart": chart(incident),
                 "severity": incident.severity,
-                "detector": words(incident.detector),
-                "product": words(incident.product) if incident.product else "several products",
+                "detectors": ", ".join(map(words, (incident.detector, *sheet.also))),
+                "product": words(incident.product) if incident.product else _("several products"),
                 "payments": line.payments,
                 "customers": line.customers,
                 "value": line.value,
@@ -190,10 +204,12 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
                 if ended
                 else line.lasted,
                 "timeline": incident.timeline,
-                "acknowledged": _by(incident.acknowledged_by, incident.acknowledged_at),
+                "acknowledged_by": incident.acknowledged_by,
+                "acknowledged_at": clock_time(incident.acknowledged_at)
+                if incident.acknowledged_at
+                else "",
                 "cause": sheet.cause,
                 "changed": sheet.changed,
-                "also": [words(each) for each in sheet.also],
                 "returns": sheet.returns,
                 "parent": incident.parent,
                 "children": sheet.children,
@@ -207,7 +223,7 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
                 "orphans": len(incident.orphans),
                 "settled": sheet.settled,
                 "stages": [
-                    (stage.value, PLACES[stage])
+                    (stage.value, _(PLACES[stage]))
                     for stage in stages_after(incident.stage)
                     if stage is not Stage.REVIEWED
                 ],
@@ -303,7 +319,7 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
                 mine = [each for each in month if each.market == code]
                 if mine and pages.may_see(visitor, code):
                     told = times_of(mine)
-                    rows.append((f"{since:%Y-%m}", market.name, told))
+                    rows.append((f"{since:%Y-%m}", place(market), told))
         return pages.page("incident_times.html", visitor, here="incidents", rows=rows, told=_told)
 
     def request_now() -> datetime:
@@ -317,7 +333,7 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
         incident = found(incident_id)
         if not pages.may_see(visitor, incident.market):
             raise HTTPException(status_code=403)
-        return page(visitor, incident)
+        return await asyncio.to_thread(page, visitor, incident)
 
     @get("/incidents/{incident_id:str}/live", include_in_schema=False, name="console.incident.live")
     async def renew(request: Asked, incident_id: str) -> Response[str]:
@@ -327,7 +343,8 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
         incident = found(incident_id)
         if not pages.may_see(visitor, incident.market):
             raise HTTPException(status_code=403)
-        return pages.part("incident_live.html", **shown(visitor, incident))
+        values = await asyncio.to_thread(shown, visitor, incident)
+        return pages.part("incident_live.html", **values)
 
     @post(
         "/incidents/{incident_id:str}/notes",
@@ -394,7 +411,7 @@ def months(now: datetime, count: int) -> list[tuple[datetime, datetime]]:
     """Return the last months, the running one first, each with its beginning and its end in UTC."""
     found = []
     end = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
-    for _ in range(count):
+    for _month in range(count):
         year, month = (end.year, end.month - 1) if end.month > 1 else (end.year - 1, 12)
         start = datetime(year, month, 1, tzinfo=UTC)
         found.append((start, end))
@@ -408,7 +425,3 @@ def _micros(at: datetime) -> int:
 
 def _told(seconds: int | None) -> str:
     return "–" if seconds is None else lasted(seconds)
-
-
-def _by(who: str, at: datetime | None) -> str:
-    return f"{who}, {clock_time(at)} UTC" if who and at is not None else ""

@@ -2,33 +2,32 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
-from umoja.console.cards import BudgetLine, budget_line, money_line, part_line
+from umoja.console.cards import budget_line, money_line, part_line
 from umoja.console.charts import SPANS, Chart, Span, chart, mean
+from umoja.console.objective_pages import Budgets
 from umoja.console.pages import FORM_MAX, Asked, Pages, Visitor
 from umoja.console.wall import Wall
+from umoja.console.words import _, later
 from umoja.ops.centre import Centre
 
 INCIDENTS_SHOWN = 8
-BUDGETS_FOR = timedelta(minutes=1)  # 28 days are summed up no more often, however many look
 
 _SERIES: tuple[tuple[str, str, str, float, Callable[[list[float]], float]], ...] = (
-    ("Payments", "attempts", "a minute", 1.0, mean),
-    ("Success", "success", "%", 10.0, mean),
-    ("Latency p95", "p95", "ms", 1.0, max),
-    ("SMS in time", "sms", "%", 10.0, mean),
+    (later("Payments"), "attempts", later("a minute"), 1.0, mean),
+    (later("Success"), "success", "%", 10.0, mean),
+    (later("Latency p95"), "p95", "ms", 1.0, max),
+    (later("SMS in time"), "sms", "%", 10.0, mean),
 )
 """Title, what telemetry calls it, unit, divisor, and how minutes are gathered to a point."""
 
 
-def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
+def market_pages(pages: Pages, wall: Wall, centre: Centre, budgets: Budgets) -> list[Any]:
     markets, telemetry = pages.markets, centre.telemetry
-    summed: dict[str, tuple[datetime, list[BudgetLine]]] = {}
 
     def known(code: str) -> str:
         if code not in markets:
@@ -40,15 +39,8 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
         for title, what, unit, divisor, by in _SERIES:
             series = telemetry.series(code, what, minutes=span.minutes)
             values = [None if value is None else value / divisor for value in series]
-            found.append(chart(values, title=title, unit=unit, span=span, by=by))
+            found.append(chart(values, title=_(title), unit=_(unit), span=span, by=by))
         return found
-
-    async def budgets(code: str) -> list[BudgetLine]:
-        now = pages.now()
-        if code not in summed or now - summed[code][0] >= BUDGETS_FOR:
-            found = await asyncio.to_thread(centre.objectives.budgets, code)
-            summed[code] = now, [budget_line(each) for each in found]
-        return summed[code][1]
 
     async def live(request: Asked, visitor: Visitor, code: str) -> dict[str, Any]:
         market, figures = markets[code], telemetry.figures(code)
@@ -64,7 +56,7 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
             "spans": SPANS,
             "charts": charts(code, span),
             "parts": [part_line(part) for part in telemetry.parts(code)],
-            "budgets": await budgets(code),
+            "budgets": [budget_line(each) for each in await budgets.of(code)],
             "money": [money_line(market, figures, currency) for currency in currencies],
             "incidents": [wall.line(each) for each in recent],
             "faults": pages.sandbox.faults(code) if pages.sandbox is not None else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from litestar import MediaType, Request, Response
@@ -15,7 +15,9 @@ from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 
 from umoja.clock import Clock
+from umoja.console import words as spoken
 from umoja.console.sandbox import Sandbox
+from umoja.console.words import LANGUAGE_COOKIE, LANGUAGES, _, _n, later
 from umoja.faults import Busy, OutcomeUnknown
 from umoja.markets.market import Market
 from umoja.money import Money
@@ -30,6 +32,9 @@ FORM_FIELD = "form_token"
 FORM_MAX = 32 * 1024
 UNREAD_RETRY_S = 15
 PATH_MAX = 200
+LANGUAGE_KEPT_S = 365 * 24 * 3_600
+
+moment, minute, clock_time, words = spoken.moment, spoken.minute, spoken.clock_time, spoken.named
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -40,26 +45,34 @@ CSP = (
 HEADERS = {"content-security-policy": CSP, "cache-control": "no-store"}
 
 REFUSED = {
-    400: ("That could not be read", "Go back, load the page again and try once more."),
-    401: ("Sign in first", "This needs a member of staff."),
-    403: (
-        "You may not do this",
-        "Your role does not allow it here. If it should, load the page again and try once more.",
+    400: (
+        later("That could not be read"),
+        later("Go back, load the page again and try once more."),
     ),
-    404: ("There is no such page", "The address may be mistyped, or the market is not open."),
-    405: ("That does not work here", "Go back and use the buttons of the page."),
-    413: ("That is too much", "The form is larger than this page takes."),
+    401: (later("Sign in first"), later("This needs a member of staff.")),
+    403: (
+        later("You may not do this"),
+        later(
+            "Your role does not allow it here. If it should, load the page again and try once more."
+        ),
+    ),
+    404: (
+        later("There is no such page"),
+        later("The address may be mistyped, or the market is not open."),
+    ),
+    405: (later("That does not work here"), later("Go back and use the buttons of the page.")),
+    413: (later("That is too much"), later("The form is larger than this page takes.")),
 }
 """What people read when something is refused: a title, and what they can do."""
 
-TOO_MANY = ("Too many look at once", "Try again in a moment.")
+TOO_MANY = (later("Too many look at once"), later("Try again in a moment."))
 UNCLEAR = (
-    "It is not known whether that was done",
-    "Look before you try again: it may have been done although no answer came.",
+    later("It is not known whether that was done"),
+    later("Look before you try again: it may have been done although no answer came."),
 )
 UNREAD = (
-    "The centre cannot read its records now",
-    "Payments go on: they do not need the centre. The log says what is broken.",
+    later("The centre cannot read its records now"),
+    later("Payments go on: they do not need the centre. The log says what is broken."),
 )
 """What people read when the centre's own records fail it."""
 
@@ -72,6 +85,8 @@ class Visitor:
 
     member: Member | None
     form_token: str
+    path: str = "/"
+    """Where to come back to, after the language was changed."""
 
 
 class Pages:
@@ -97,6 +112,7 @@ class Pages:
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=select_autoescape(default=True, default_for_string=True),
             undefined=StrictUndefined,
+            optimized=False,  # else filters of constants are worked out once, in one language
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -105,7 +121,21 @@ class Pages:
             is_sandbox=sandbox is not None,
             versions={path.name: int(path.stat().st_mtime) for path in (HERE / "static").iterdir()},
         )
-        self._templates.filters.update(moment=moment, clock_time=clock_time, words=words)
+        self._templates.globals.update(
+            {"_": _, "_n": _n}, language=spoken.language, languages=LANGUAGES
+        )
+        self._templates.filters.update(
+            moment=spoken.moment,
+            minute=spoken.minute,
+            day=spoken.day,
+            clock_time=spoken.clock_time,
+            weekday=spoken.weekday,
+            words=spoken.named,
+            record=spoken.recorded,
+            said=spoken.record,
+            place=spoken.place,
+            number=spoken.number,
+        )
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -113,7 +143,8 @@ class Pages:
     # Who
 
     def visitor(self, request: Asked) -> Visitor:
-        """Return who asks. A centre that cannot read its staff lets nobody in."""
+        """Return who asks, and speak her language. Where staff cannot be read, nobody gets in."""
+        self.speak(request)
         token = request.cookies.get(SESSION_COOKIE, "")
         try:
             member = self._staff.member(token) if token else None
@@ -122,7 +153,13 @@ class Pages:
         form_token = request.cookies.get(FORM_COOKIE, "")
         if not 20 <= len(form_token) <= 80 or not form_token.isascii():
             form_token = secrets.token_urlsafe(24)
-        return Visitor(member=member, form_token=form_token)
+        return Visitor(member=member, form_token=form_token, path=_shown_path(request))
+
+    def speak(self, request: Asked) -> None:
+        """Speak the language of whoever asks, until this request is answered."""
+        kept = request.cookies.get(LANGUAGE_COOKIE, "")
+        accepted = request.headers.get("accept-language", "")
+        spoken.speak(spoken.chosen(kept=kept, accepted=accepted))
 
     def may(self, visitor: Visitor, action: str, market: str = "*") -> bool:
         return self._staff.may(visitor.member, action, market)
@@ -141,7 +178,7 @@ class Pages:
 
     # Asking
 
-    async def form(self, request: Asked) -> dict[str, str]:
+    async def form(self, request: Asked, *, fields_max: int = 20) -> dict[str, str]:
         """Return the fields of a form of ours; raise 403 for one that another site made."""
         body = await request.body()
         try:
@@ -150,7 +187,7 @@ class Pages:
                     body.decode("utf-8"),
                     keep_blank_values=True,
                     errors="strict",
-                    max_num_fields=20,
+                    max_num_fields=fields_max,
                 )
             )
         except ValueError:
@@ -181,6 +218,8 @@ class Pages:
             may_see_audit=self.may(visitor, "see_audit"),
             may_manage_staff=self.may(visitor, "manage_staff"),
             paged_for=self._paged_for(visitor, here),
+            path=visitor.path,
+            script_words=dict(spoken.of_scripts(HERE / "static", spoken.language())),
             **values,
         )
         return Response(
@@ -198,7 +237,8 @@ class Pages:
     def refused(self, request: Asked, cause: HTTPException) -> Response[str]:
         """Return the page for what was refused; to a script that asked for a part, a bare line."""
         status = cause.status_code
-        title, detail = REFUSED.get(status, REFUSED[400])
+        self.speak(request)
+        title, detail = (_(each) for each in REFUSED.get(status, REFUSED[400]))
         headers = {
             name: value
             for name, value in (cause.headers or {}).items()
@@ -214,13 +254,15 @@ class Pages:
 
     def unread(self, request: Asked, cause: Exception) -> Response[str]:
         """Return the page for what the centre's own records refused: it says that payments go on."""
-        title, detail = (
+        self.speak(request)
+        said = (
             UNCLEAR
             if isinstance(cause, OutcomeUnknown)
             else TOO_MANY
             if isinstance(cause, Busy)
             else UNREAD
         )
+        title, detail = (_(each) for each in said)
         wait_s = cause.retry_after_s if isinstance(cause, Busy) else UNREAD_RETRY_S
         headers = {"retry-after": str(wait_s)}
         if "text/html" not in request.headers.get("accept", ""):
@@ -255,6 +297,14 @@ class Pages:
         gone.max_age = 0
         return _see_other("/sign-in", [gone])
 
+    def in_language(self, wanted: str, to: str) -> Response[str]:
+        """Go back to a path of ours and speak a language from now on; 400 for one we do not speak."""
+        if wanted not in LANGUAGES:
+            raise HTTPException(status_code=400)
+        kept = self._cookie(LANGUAGE_COOKIE, wanted)
+        kept.max_age, kept.samesite = LANGUAGE_KEPT_S, "lax"  # a link from elsewhere keeps it
+        return _see_other(own_path(to), [kept])
+
     def see_other(self, to: str) -> Response[str]:
         return _see_other(to, [])
 
@@ -276,6 +326,15 @@ def own_path(text: str) -> str:
     return text if is_own and is_plain else "/"
 
 
+def _shown_path(request: Asked) -> str:
+    """Return the path of the page that is looked at; after a form, of the page that had it."""
+    if request.method == "GET":
+        query = request.scope["query_string"].decode("latin-1")
+        return own_path(request.scope["path"] + (f"?{query}" if query else ""))
+    came = urlsplit(request.headers.get("referer", "")[:PATH_MAX])
+    return own_path(came.path + (f"?{came.query}" if came.query else ""))
+
+
 def _see_other(to: str, cookies: list[Cookie]) -> Response[str]:
     return Response(
         "",
@@ -286,22 +345,9 @@ def _see_other(to: str, cookies: list[Cookie]) -> Response[str]:
     )
 
 
-def moment(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def clock_time(at: datetime) -> str:
-    return at.strftime("%H:%M:%S")
-
-
-def words(name: str) -> str:
-    """Return a name of the code as people read it: send_money becomes send money."""
-    return name.replace("_", " ").replace("-", " ")
-
-
 def amount(market: Market, minor: int, currency: str) -> str:
     """Return an amount for people; one of an unknown currency as bare minor units."""
     if market.currency(currency) is None:
         return f"{minor} {currency}"
     sign = "-" if minor < 0 else ""
-    return sign + market.written(Money(abs(minor), currency))
+    return spoken.money(sign + market.written(Money(abs(minor), currency)))

@@ -10,13 +10,22 @@ from litestar.exceptions import HTTPException
 from litestar.static_files import create_static_files_router
 
 from umoja.clock import Clock
+from umoja.console.alarm_pages import alarm_pages
 from umoja.console.duty_pages import duty_pages
 from umoja.console.handset import handset_pages
 from umoja.console.incident_pages import incident_pages
+from umoja.console.machine_pages import machine_pages
+from umoja.console.make_good_pages import make_good_pages
 from umoja.console.market_pages import market_pages
+from umoja.console.objective_pages import Budgets, objective_pages
 from umoja.console.pages import HERE, Asked, Pages
+from umoja.console.regulator_pages import regulator_pages
 from umoja.console.sandbox import Sandbox
+from umoja.console.silence_pages import silence_pages
 from umoja.console.staff_pages import staff_pages
+from umoja.console.status_pages import status_pages
+from umoja.console.swap_pages import swap_pages
+from umoja.console.telling_pages import telling_pages
 from umoja.console.wall import Wall, wall_pages
 from umoja.ops.centre import UNREADABLE, Centre
 from umoja.payments.branch import Placed
@@ -48,16 +57,29 @@ def console(
         markets=markets,
         waiting=centre.pager.waiting_for,
     )
+    budgets = Budgets(pages, centre)
     wall = Wall(centre=centre, markets=markets, clock=clock, pages=pages)
     handlers = [
         *wall_pages(pages, wall),
-        *market_pages(pages, wall, centre),
+        *market_pages(pages, wall, centre, budgets),
         *incident_pages(pages, wall, centre),
         *staff_pages(pages, centre),
         *duty_pages(pages, centre),
+        *swap_pages(pages, centre),
+        *status_pages(pages, centre.status, markets),
+        *telling_pages(pages, centre),
+        *regulator_pages(pages, centre),
+        *alarm_pages(pages, centre),
+        *silence_pages(pages, centre),
+        *machine_pages(pages, centre),
+        *objective_pages(pages, budgets),
+        *make_good_pages(pages, centre),
     ]
     if sandbox is not None:
         handlers += handset_pages(pages, sandbox)
+
+    def speak(request: Asked) -> None:
+        pages.speak(request)
 
     def refused(request: Asked, cause: HTTPException) -> Response[str]:
         return pages.refused(request, cause)  # a function: the framework copies what it is given
@@ -70,6 +92,7 @@ def console(
         Router(
             "/",
             route_handlers=handlers,
+            before_request=speak,
             exception_handlers={HTTPException: refused, **dict.fromkeys(UNREADABLE, unread)},
         ),
         create_static_files_router(

@@ -8,6 +8,7 @@ from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
 from umoja.console.pages import FORM_MAX, SESSION_COOKIE, Asked, Pages, Visitor, own_path
+from umoja.console.words import _, _n, named, recorded
 from umoja.faults import Busy
 from umoja.ops.centre import Centre
 from umoja.ops.staff import EVERYWHERE, PASSWORD_LEAST, StaffRefused
@@ -45,12 +46,16 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
                 centre.staff.sign_in, name, fields.get("password", ""), address=address
             )
         except Busy as busy:
-            error = f"Too many wrong passwords. Try again in {busy.retry_after_s} seconds."
+            error = _n(
+                "Too many wrong passwords. Try again in {n} second.",
+                "Too many wrong passwords. Try again in {n} seconds.",
+                busy.retry_after_s,
+            )
             answer = sign_in_page(visitor, to=to, status=429, error=error, name=name)
             answer.headers["retry-after"] = str(busy.retry_after_s)
             return answer
         if token is None:
-            error = "Name or password is wrong."
+            error = _("Name or password is wrong.")
             return sign_in_page(visitor, to=to, status=401, error=error, name=name)
         return pages.signed_in(token, to)
 
@@ -66,6 +71,16 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         if token:
             await asyncio.to_thread(centre.staff.sign_out, token)
         return pages.signed_out()
+
+    @post(
+        "/language",
+        include_in_schema=False,
+        request_max_body_size=FORM_MAX,
+        name="console.language",
+    )
+    async def change_language(request: Asked) -> Response[str]:
+        fields = await pages.form(request)
+        return pages.in_language(fields.get("language", ""), fields.get("to", "/"))
 
     @get("/audit", include_in_schema=False, name="console.audit")
     async def audit(request: Asked) -> Response[str]:
@@ -85,6 +100,11 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
             older=entries[-1].number if len(entries) == AUDIT_PAGE else 0,
         )
 
+    def shut(name: str) -> list[str]:
+        """Return the markets that are not open now and in which somebody has a role."""
+        held = next((each.roles for each in centre.staff.browse() if each.name == name), {})
+        return sorted(held.keys() - {EVERYWHERE, *pages.markets})
+
     def staff_page(
         visitor: Visitor, *, status: int = 200, error: str = "", name: str = ""
     ) -> Response[str]:
@@ -93,6 +113,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
                 "name": each.name,
                 "roles": _told(each.roles),
                 "held": {code: _highest(held) for code, held in each.roles.items()},
+                "shut": sorted(each.roles.keys() - {EVERYWHERE, *pages.markets}),
             }
             for each in centre.staff.browse()
         ]
@@ -133,7 +154,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
             )
         except StaffRefused as cause:
             name = fields.get("name", "")[:40]
-            return staff_page(visitor, status=422, error=str(cause), name=name)
+            return staff_page(visitor, status=422, error=recorded(str(cause)), name=name)
         return pages.see_other("/staff")
 
     @post(
@@ -149,7 +170,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         try:
             await asyncio.to_thread(centre.staff.remove, name, by=member.name)
         except StaffRefused as cause:
-            return staff_page(visitor, status=422, error=str(cause))
+            return staff_page(visitor, status=422, error=recorded(str(cause)))
         return pages.see_other("/staff")
 
     @post(
@@ -164,7 +185,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         member = pages.require(visitor, "manage_staff")
         wanted = {
             code: [fields[f"in-{code}"]]
-            for code in (EVERYWHERE, *pages.markets)
+            for code in (EVERYWHERE, *pages.markets, *await asyncio.to_thread(shut, name))
             if fields.get(f"in-{code}")
         }
         try:
@@ -172,7 +193,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
                 raise StaffRefused("your own roles are changed by another administrator")  # noqa: TRY301
             await asyncio.to_thread(centre.staff.set_roles, name, wanted, by=member.name)
         except StaffRefused as cause:
-            return staff_page(visitor, status=422, error=str(cause))
+            return staff_page(visitor, status=422, error=recorded(str(cause)))
         return pages.see_other("/staff")
 
     def account_page(
@@ -210,7 +231,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
             raise HTTPException(status_code=401)
         wanted = fields.get("new", "")
         if wanted != fields.get("again", ""):
-            return account_page(visitor, status=422, error="The two new passwords differ")
+            return account_page(visitor, status=422, error=_("The two new passwords differ"))
         address = request.client.host if request.client else ""
         # Who holds a session left open somewhere must not take the account over: the old password
         # is asked for as at the door, with its throttle and its lines in the audit log.
@@ -219,20 +240,38 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
                 centre.staff.sign_in, member.name, fields.get("old", ""), address=address
             )
         except Busy as busy:
-            error = f"Too many wrong passwords: try again in {busy.retry_after_s} seconds"
+            error = _n(
+                "Too many wrong passwords: try again in {n} second",
+                "Too many wrong passwords: try again in {n} seconds",
+                busy.retry_after_s,
+            )
             return account_page(visitor, status=429, error=error)
         if token is None:
-            return account_page(visitor, status=422, error="The password you have is another one")
+            return account_page(
+                visitor, status=422, error=_("The password you have is another one")
+            )
         try:
             await asyncio.to_thread(
                 centre.staff.change_password, member.name, wanted, by=member.name, keep=token
             )
         except StaffRefused as cause:
             await asyncio.to_thread(centre.staff.sign_out, token)
-            return account_page(visitor, status=422, error=str(cause))
+            return account_page(visitor, status=422, error=recorded(str(cause)))
         return pages.signed_in(token, "/account?changed")
 
-    return [ask, enter, leave, audit, staff, add, change_roles, remove, account, change]
+    return [
+        ask,
+        enter,
+        leave,
+        change_language,
+        audit,
+        staff,
+        add,
+        change_roles,
+        remove,
+        account,
+        change,
+    ]
 
 
 def _highest(held: frozenset[str]) -> str:
@@ -242,6 +281,10 @@ def _highest(held: frozenset[str]) -> str:
 def _told(roles: Mapping[str, frozenset[str]]) -> str:
     """Return what somebody may do where, for people."""
     return "; ".join(
-        f"{', '.join(sorted(held))} in {'every market' if code == EVERYWHERE else code}"
+        _(
+            "{roles} in {market}",
+            roles=", ".join(named(each) for each in sorted(held)),
+            market=_("every market") if code == EVERYWHERE else code,
+        )
         for code, held in sorted(roles.items())
     )

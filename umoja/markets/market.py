@@ -234,6 +234,41 @@ class Gap:
     source: Source
 
 
+class Notice(Enum):
+    """Which incidents a regulator's rule is about."""
+
+    PROVIDER = "provider"  # any that is grave enough
+    SYSTEM = "system"  # those in which most of the market's payments fail
+
+
+class Standing(Enum):
+    """How surely a regulator's rule is known."""
+
+    VERIFIED = "verified"  # read in the rule itself
+    PRESS = "press"  # quoted by others
+    PLACEHOLDER = "placeholder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeRule:
+    """Which incidents a regulator has to be told of, and within how many hours.
+
+    It applies to an incident of `severity` or graver that has lasted `minutes`.
+    """
+
+    id: str
+    scope: Notice
+    severity: int
+    minutes: int
+    hours: int
+    recipient: str
+    form: str
+    detail: str
+    standing: Standing
+    period: Period
+    source: Source
+
+
 class _InForce:
     """Remembers which rows hold on a day: asked for each payment, changed once a day."""
 
@@ -300,6 +335,13 @@ class Market:
     rules: dict[str, dict[str, str]] = field(default_factory=dict)
     """By rule and word, as the pack writes them: safeguarding, interest, retention and the like."""
     gaps: tuple[Gap, ...] = ()
+    notices: tuple[NoticeRule, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
+    """What the country is called in its own languages; `name` in those that are absent."""
+
+    def named(self, language: str) -> str:
+        """Return the country's name in a language, or in English where the pack has none."""
+        return self.names.get(language, self.name)
 
     @cached_property
     def zone(self) -> ZoneInfo:

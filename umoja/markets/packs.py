@@ -1,6 +1,7 @@
 """Packs: the folders of tables that describe the markets, read into Market or faulted in full.
 
-A pack is `packs/XX/` with seven files, and `gaps.yaml` where something is known to be missing.
+A pack is `packs/XX/` with seven files, `regulator.yaml` where a regulator's deadlines are known, and
+`gaps.yaml` where something is known to be missing.
 Amounts are written in major units, shares with a percent sign, and every table bears `source`,
 `as_of` and `confidence`. The blank pack in `packs/_blank` explains each word where it stands.
 """
@@ -24,6 +25,8 @@ from umoja.markets.market import (
     Gap,
     LimitChange,
     Market,
+    Notice,
+    NoticeRule,
     Per,
     Period,
     Quota,
@@ -31,6 +34,7 @@ from umoja.markets.market import (
     Service,
     ShortCode,
     Source,
+    Standing,
     Tariff,
     Tax,
     TaxBase,
@@ -66,6 +70,9 @@ _RULE_WORDS: dict[str, tuple[str, ...]] = {
     "regulators": ("payments", "telecom", "tax", "data_protection", "unclaimed_assets", "aml"),
 }
 """Each rule's own words; any rule may also have a `detail` for people to read."""
+
+
+SEVERITY_MOST = 4
 
 
 class PackUnknown(LookupError):
@@ -156,6 +163,7 @@ FILES = (
     "taxes.yaml",
     "calendar.yaml",
     "rules.yaml",
+    "regulator.yaml",
     "gaps.yaml",
 )
 
@@ -209,6 +217,10 @@ class _Pack:
         rules = self._sheet("rules.yaml")
         fields |= self._rules(rules)
         rules.close()
+        duties = Sheet(self._folder, "regulator.yaml", faults=self._faults, needed=False)
+        notices = duties.rows("notices", needed=False)
+        fields["notices"] = tuple(self._notice(row) for row in notices)
+        duties.close()
         gaps = Sheet(self._folder, "gaps.yaml", faults=self._faults, needed=False)
         fields["gaps"] = tuple(self._gap(row) for row in gaps.rows("gaps", needed=False))
         gaps.close()
@@ -343,6 +355,9 @@ class _Pack:
             "latitude": row.decimal("latitude", least=-90, most=90),
             "longitude": row.decimal("longitude", least=-180, most=180),
         }
+        names = row.inner("names")
+        if names is not None:
+            found["names"] = {language: names.text(language) for language in names.cells}
         self._source(row)
         return found
 
@@ -773,6 +788,24 @@ class _Pack:
             "incident_notice_h": hours["incident_notice"],
             "tariff_notice_days": notice,
         }
+
+    def _notice(self, row: Row) -> NoticeRule:
+        severity = row.whole("severity", least=1)
+        if severity > SEVERITY_MOST:
+            row.fault(f"'severity' must be a whole number from 1 to {SEVERITY_MOST}")
+        return NoticeRule(
+            id=row.row,
+            scope=row.choice("scope", Notice),
+            severity=severity,
+            minutes=row.whole("minutes"),
+            hours=row.whole("hours", least=1),
+            recipient=row.text("recipient"),
+            form=row.text("form"),
+            detail=row.text("detail", default=""),
+            standing=row.choice("status", Standing),
+            period=self._period(row),
+            source=self._source(row),
+        )
 
     def _gap(self, row: Row) -> Gap:
         return Gap(

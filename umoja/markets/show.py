@@ -48,6 +48,7 @@ def tables(market: Market, day: date) -> list[Table]:
         _minimums(market),
         _calendar(market, day),
         _rules(market),
+        _notices(market),
         _gaps(market),
     ]
 
@@ -363,6 +364,30 @@ def _rules(market: Market) -> Table:
             for word, text in words.items()
         ),
         note=INVENTED,
+    )
+
+
+def _notices(market: Market) -> Table:
+    return Table(
+        title="Notices to the regulator",
+        columns=("rule", "about", "severity", "after", "within", "to", "days", "known", "source"),
+        rows=tuple(
+            (
+                each.id,
+                each.scope.value,
+                f"{each.severity} or graver",
+                f"{each.minutes} min",
+                f"{each.hours} h",
+                each.recipient,
+                _days(each.period),
+                each.standing.value,
+                each.source.what,
+            )
+            for each in market.notices
+        ),
+        note="No row: no rule on record. Ask your compliance officer."
+        if not market.notices
+        else "",
     )
 
 

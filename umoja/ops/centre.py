@@ -18,13 +18,18 @@ from umoja.ops.days import Days
 from umoja.ops.duty import Duty
 from umoja.ops.incidents import Incidents
 from umoja.ops.machines import Machines
+from umoja.ops.make_good import Asker, MakeGood, nobody
+from umoja.ops.notices import Notices
 from umoja.ops.objectives import Objectives
 from umoja.ops.otlp import Arrivals
 from umoja.ops.paging import Console, Pager, Way
+from umoja.ops.regulators import Regulators
 from umoja.ops.remedies import Remedies
 from umoja.ops.silences import Silences
 from umoja.ops.staff import FIRST, Staff
+from umoja.ops.status_page import StatusPage
 from umoja.ops.telemetry import CHANNELS, PRODUCTS, Expected, Telemetry
+from umoja.ops.upkeep import Upkeep
 from umoja.ops.vendor_pages import VendorPages
 from umoja.ops.watch import Watch
 from umoja.storage.database import Database, DatabaseDamaged
@@ -57,8 +62,13 @@ class Centre:
     alarms: Alarms
     silences: Silences
     machines: Machines
+    upkeep: Upkeep
     arrivals: Arrivals
     vendor_pages: VendorPages
+    status: StatusPage
+    regulators: Regulators
+    make_good: MakeGood
+    notices: Notices
     _days: Days = field(repr=False)
     _database: Sql = field(repr=False)
     _closed: Event = field(repr=False, default_factory=Event)
@@ -82,6 +92,7 @@ class Centre:
             self.alarms.keep()
             self.incidents.keep()
             self.objectives.keep()
+            self.status.keep()
             self._days.keep(is_last=True)
             entries, digest = self.audit.head()
             if self.telemetry.markets:  # not where somebody only looked into the file
@@ -111,13 +122,15 @@ def open_centre(
     switches: Switches | None = None,
     ways: Mapping[str, Way] | None = None,
     address: str = "",
+    ask: Asker = nobody,
 ) -> Centre:
     """Open the centre's file or make it, or take its tables; open incidents go on where they were.
 
     `expected` returns how many attempts a second are usual in a market at a moment. Products and
     channels that are not named are counted as unknown. Remedies act through `switches`; pages go by
-    `ways` (in the console without any), with links to `address`. Raise Unavailable where the file cannot be
-    used, DatabaseDamaged where it is broken.
+    `ways` (in the console without any), with links to `address`. `ask` asks a market whom a trouble
+    wronged, and makes that good there. Raise Unavailable where the file cannot be used,
+    DatabaseDamaged where it is broken.
     """
     database: Sql = Database(where, wait_s=WAIT_S) if isinstance(where, Path) else where
     try:
@@ -148,23 +161,27 @@ def open_centre(
         vendor_pages = VendorPages(
             database, clock=clock, markets=zones, take=lambda alerts: _taken(alarms, alerts)
         )
+        watch = Watch(
+            telemetry=telemetry,
+            incidents=incidents,
+            days=days,
+            clock=clock,
+            chronicle=Chronicle(database, board=telemetry.board, clock=clock),
+            changed=lambda market, _: vendor_pages.changed(market),
+        )
+        staff = Staff(
+            database,
+            clock=clock,
+            audit=audit,
+            markets=[market.code for market in markets],
+        )
+        switches = Switches() if switches is None else switches
+        machines = Machines(database, clock=clock, audit=audit)
         return Centre(
             telemetry=telemetry,
-            watch=Watch(
-                telemetry=telemetry,
-                incidents=incidents,
-                days=days,
-                clock=clock,
-                chronicle=Chronicle(database, board=telemetry.board, clock=clock),
-                changed=lambda market, _: vendor_pages.changed(market),
-            ),
+            watch=watch,
             incidents=incidents,
-            staff=Staff(
-                database,
-                clock=clock,
-                audit=audit,
-                markets=[market.code for market in markets],
-            ),
+            staff=staff,
             audit=audit,
             duty=duty,
             pager=pager,
@@ -172,14 +189,51 @@ def open_centre(
                 database,
                 clock=clock,
                 incidents=incidents,
-                switches=Switches() if switches is None else switches,
+                switches=switches,
             ),
             objectives=objectives,
             alarms=alarms,
             silences=silences,
-            machines=Machines(database, clock=clock, audit=audit),
+            machines=machines,
+            upkeep=Upkeep(database, board=telemetry.board, machines=machines, clock=clock),
             arrivals=Arrivals(clock),
             vendor_pages=vendor_pages,
+            status=StatusPage(
+                database,
+                clock=clock,
+                telemetry=telemetry,
+                incidents=incidents,
+                audit=audit,
+                markets=markets,
+                planned=lambda *asked: watch.planned(*asked),  # noqa: PLW0108  it may be replaced
+                address=address,
+            ),
+            regulators=Regulators(
+                database,
+                clock=clock,
+                incidents=incidents,
+                audit=audit,
+                markets=markets,
+                warn=pager.heard,
+            ),
+            make_good=MakeGood(
+                database,
+                clock=clock,
+                incidents=incidents,
+                staff=staff,
+                audit=audit,
+                markets=markets,
+                ask=ask,
+            ),
+            notices=Notices(
+                database,
+                clock=clock,
+                incidents=incidents,
+                staff=staff,
+                audit=audit,
+                switches=switches,
+                ask=ask,
+            ),
             _days=days,
             _database=database,
         )

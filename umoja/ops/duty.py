@@ -278,6 +278,17 @@ class Duty:
                 )
         return True
 
+    def withdraw_swap(self, number: int, *, by: str) -> bool:
+        """Take back an offer of one's own; tell whether there was one that nobody had answered."""
+        return bool(
+            self._database.run(
+                "UPDATE swaps SET state = 'refused' WHERE number = :number AND asked_by = :by"
+                " AND state = 'offered'",
+                number=number,
+                by=by,
+            )
+        )
+
     def swaps(self, *, person: str) -> list[Swap]:
         """Return the open offers that a person made or was made, newest first."""
         rows = self._database.query(

@@ -4,6 +4,7 @@
 compared with a bound and must hold for a while. Both speak once an episode.
 """
 
+from collections import deque
 from collections.abc import Hashable
 
 import numpy as np
@@ -14,6 +15,7 @@ from umoja.ops.board import Array, Places
 ALARM_AT = 22.0  # of a sum, in natural logarithms: by chance once in e^22 rows or so
 MORE = 4.0  # beyond which it does not grow, so that the end is seen
 DOUBT = 3.0  # and below that a group that was loud is calm
+LIKELY = 8.0  # beside a group that is loud, another seems to be in trouble too
 QUIET_FOR_S = 60
 BACK_STEPS = 40  # that are remembered, to count what was harmed before anybody was sure
 
@@ -38,13 +40,21 @@ class Sums:
 
     def add(self, gains: Array, now_s: int, step_s: float) -> None:
         """Add a step's evidence: above nought where a trouble explains it better."""
-        before = self.sums
-        self.sums = np.clip(before + gains, 0.0, self._alarm_at + MORE)
-        fresh = (before == 0.0) & ~self.is_loud
-        self.began_s = np.where(fresh, now_s - int(step_s), self.began_s)
-        self._worse_s = np.where(self.sums > DOUBT, now_s, self._worse_s)
-        over = self.is_loud & (self.sums <= DOUBT) & (now_s - self._worse_s >= QUIET_FOR_S)
-        self.is_loud = (self.is_loud | (self.sums >= self._alarm_at)) & ~over
+        sums = self.sums
+        fresh = (sums == 0.0) & ~self.is_loud
+        np.copyto(self.began_s, now_s - int(step_s), where=fresh)
+        sums += gains
+        np.maximum(sums, 0.0, out=sums)
+        np.minimum(sums, self._alarm_at + MORE, out=sums)
+        self.is_loud |= sums >= self._alarm_at
+        if self.is_loud.any():
+            doubt = sums > DOUBT
+            np.copyto(self._worse_s, now_s, where=doubt)
+            self.is_loud &= doubt | (now_s - self._worse_s < QUIET_FOR_S)
+
+    def likely(self) -> list[int]:
+        """Return the places of the groups that are in trouble, or seem to be."""
+        return [int(place) for place in np.flatnonzero(self.is_loud | (self.sums >= LIKELY))]
 
     def loud(self) -> list[int]:
         """Return the places of the groups that are in trouble."""
@@ -60,6 +70,10 @@ class Held:
         self._began: dict[Hashable, int] = {}
         self._last: dict[Hashable, int] = {}
         self._loud: set[Hashable] = set()
+
+    def knows(self, subject: Hashable) -> bool:
+        """Tell whether a subject was wrong when it was last seen, or is in trouble still."""
+        return subject in self._began
 
     def see(self, subject: Hashable, now_s: int, *, is_wrong: bool) -> int | None:
         """Return since when a subject is in trouble, or None."""
@@ -81,18 +95,19 @@ class Back:
     """What every group lost in the last steps, beyond what is usual, and what it tried."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[int, Array]] = []
+        self._steps: deque[tuple[int, Array, Array, Array]] = deque(maxlen=BACK_STEPS)
 
     def keep(self, now_s: int, *, payments: Array, minor: Array, tried: Array) -> None:
-        self._steps.append((now_s, np.stack([payments, minor, tried])))
-        if len(self._steps) > BACK_STEPS:
-            del self._steps[0]
+        """Keep a step; the arrays are the caller's no longer."""
+        self._steps.append((now_s, payments, minor, tried))
 
     def since(self, began_s: int) -> Array:
         """Return payments, value and attempts (three lines) of every group after `began_s`."""
-        size = self._steps[-1][1].shape[1] if self._steps else 0
+        size = len(self._steps[-1][1]) if self._steps else 0
         total = np.zeros((3, size))
-        for now_s, lost in self._steps:
-            if now_s > began_s:
-                total[:, : lost.shape[1]] += lost
+        for now_s, *lost in reversed(self._steps):
+            if now_s <= began_s:
+                break
+            for line, part in zip(total, lost, strict=True):
+                line[: len(part)] += part
         return total

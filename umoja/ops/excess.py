@@ -43,10 +43,10 @@ class Excess:
         found = np.minimum(frame.counts[:, self._column], tried)
         sums = self._sums
         sums.grow(len(tried))
-        usual, gains = self._shares.weigh(tried, found)
+        _, gains = self._shares.weigh(tried, found)
         sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s)
         self._shares.learn(tried, found, (sums.sums < 3.0) & ~sums.is_loud & frame.is_seen)
-        more = found - usual * tried
+        more = found - self._shares.typical * tried
         mean = frame.counts[:, VALUE] / np.maximum(tried, 1.0)
         self._back.keep(frame.now_s, payments=more, minor=more * mean, tried=tried)
         loud = {

@@ -26,18 +26,23 @@ class Levels:
     ) -> None:
         """`says` is a format for the level; `since` tells how long a level has been wrong already."""
         self.name = name
-        self._title, self._gauge, self._cause_kind = title, gauge, cause_kind
+        self._title, self.gauge, self._cause_kind = title, gauge, cause_kind
         self._is_wrong, self._says, self._since = is_wrong, says, since
         self._held = Held(for_s=for_s, clear_s=clear_s)
         self._open: dict[tuple[str, str], Alarm] = {}
 
+    def is_off(self, _: tuple[str, str], level: float) -> bool:
+        """Tell whether the level of a market's something is wrong."""
+        return self._is_wrong(level)
+
     def look(self, frame: Frame) -> list[Alarm]:
         said = []
-        for (market, gauge, of), level in frame.gauges.items():
-            if gauge != self._gauge or market in frame.blind:
+        for key, level in list(frame.gauges.get(self.gauge, {}).items()):
+            market, of = key
+            is_wrong = self.is_off(key, level)
+            if not (is_wrong or self._held.knows(key)) or market in frame.blind:
                 continue
-            key = (market, of)
-            began_s = self._held.see(key, frame.now_s, is_wrong=self._is_wrong(level))
+            began_s = self._held.see(key, frame.now_s, is_wrong=is_wrong)
             if began_s is None:
                 self._open.pop(key, None)
                 continue

@@ -10,17 +10,24 @@ KINDS = ("vendor", "product", "channel", "cell", "market")
 
 
 def smallest(
-    frame: Frame, market: str, flow: str, lost: Array, tried: Array, *, among: Collection[int]
+    frame: Frame,
+    market: str,
+    flow: str,
+    lost: Array,
+    tried: Array,
+    *,
+    among: Collection[int],
+    sure: Collection[int],
 ) -> tuple[Cause, int]:
     """Return the cause and the place of its group.
 
-    `lost` is what each group lost beyond the usual, `tried` how much it tried, `among` the places of
-    those that are in trouble for sure. Of the ones that explain most of what was lost, the one that
-    tried least is named.
+    `lost` is what each group lost beyond the usual, `tried` how much it tried, `sure` the places of
+    those that are in trouble, `among` of those that seem to be. Of the ones that explain most of what
+    the sure ones lost, the one that tried least is named.
     """
     whole = frame.places[Group(market, flow, "market", market)]
     best, best_place, least = Cause(kind="market", name=market, share_percent=100), whole, 0.0
-    total = max((float(lost[place]) for place in among), default=0.0)
+    total = max((float(lost[place]) for place in sure), default=0.0)
     if total <= 0:
         return best, best_place
     widest = float(tried[whole])

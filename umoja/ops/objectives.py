@@ -5,8 +5,8 @@ For that every minute of each market and product is kept for 400 days, and fills
 A minute that was not heard is not kept: later it is a gap, never a good minute.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import structlog
@@ -38,6 +38,10 @@ for working hours. From the multi-window rules of site reliability engineering.
 """
 
 BAD_LEAST = 20  # below so many failures a burn rate says nothing
+STILL_S = 180  # a budget that does not burn in these last seconds has stopped burning
+
+BURN: Final = "budget_burn"
+"""The gauge of the board that tells of each product how many times the pace that pages it burns."""
 
 log = structlog.get_logger()
 
@@ -48,6 +52,23 @@ class Count:
 
     judged: int
     bad: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burn:
+    """How fast a budget burns in a long and a short window, in tenths of the even pace.
+
+    None: nothing was judged there. `limit` is what both must reach, `is_over` whether they do, with
+    enough failures to be sure.
+    """
+
+    name: str  # 'page' or 'ticket'
+    long_s: int
+    short_s: int
+    limit: int
+    long: int | None
+    short: int | None
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +83,7 @@ class Budget:
     allowed: int
     left_permille: int
     burns: str  # '', 'ticket' or 'page'
+    rates: tuple[Burn, ...] = ()  # the fastest window first
 
 
 def objective_of(product: str) -> int:
@@ -77,6 +99,12 @@ def is_burning(long: Count, short: Count, *, objective_permille: int, tenths: in
     )
 
 
+def pace(count: Count, *, objective_permille: int) -> int | None:
+    """Return how fast a budget burns, in tenths of the even pace; None where nothing was judged."""
+    allowed = 1000 - objective_permille
+    return count.bad * 10_000 // (allowed * count.judged) if count.judged else None
+
+
 class Objectives:
     """Keeps minutes and answers from them. Calls may come from any thread."""
 
@@ -88,6 +116,7 @@ class Objectives:
         now_s = self._now_s()
         self._kept_until = (now_s - SETTLED_AFTER_S) // MINUTE_S * MINUTE_S
         self._pruned_s = 0
+        self._used: set[tuple[str, str]] = set()  # markets and products since the start
         for market in telemetry.markets:
             rows = database.query(
                 "SELECT minute, body FROM tallies WHERE market = :market AND product = ''"
@@ -109,6 +138,7 @@ class Objectives:
         for minute in range(since, until, MINUTE_S):
             for market in self._telemetry.markets:
                 rows += self._rows(market, minute)
+        self._used |= {(str(row["market"]), str(row["product"])) for row in rows if row["product"]}
         try:
             self._database.run_many(
                 "INSERT INTO tallies (market, product, minute, attempts, refused, bad, body)"
@@ -125,6 +155,39 @@ class Objectives:
             log.warning("ops.objectives.unkept", cause=str(cause))
             return
         self._kept_until = until
+        self._tell_burns()
+
+    def _tell_burns(self) -> None:
+        """Tell the board how fast each budget burns now, for the detector that pages."""
+        try:
+            for market, product in sorted(self._used):
+                level = self._burning(market, product)
+                self._telemetry.board.gauge(market, BURN, product, level)
+        except (Fault, DatabaseDamaged) as cause:
+            log.warning("ops.objectives.unread", cause=str(cause))
+
+    def _burning(self, market: str, product: str) -> float:
+        """Return how many times the pace that pages a product's budget burns.
+
+        The pace is the slower one of both windows, and of the last minutes: what is over is over.
+        """
+        until = self._now_s()
+        since = until - SETTLED_AFTER_S - MINUTE_S  # where the last minute that is kept may end
+        goal = objective_of(product)
+
+        def counted(span: int) -> Count:
+            return self.counted(market, product, since=since - span, until=until)
+
+        last = pace(counted(STILL_S), objective_permille=goal)
+        if last == 0:
+            return 0.0
+        found = 0.0
+        for long_s, short_s, tenths in PAGES:
+            long, short = counted(long_s), counted(short_s)
+            if long.bad >= BAD_LEAST:
+                paces = [pace(each, objective_permille=goal) or 0 for each in (long, short)]
+                found = max(found, min(paces if last is None else [*paces, last]) / tenths)
+        return found
 
     def _rows(self, market: str, minute: int) -> list[dict[str, str | int | bytes]]:
         whole = self._telemetry.minute(market, minute)
@@ -171,9 +234,15 @@ class Objectives:
 
     def products(self, market: str) -> list[str]:
         """Return the products that were used in the objective's days."""
+        # From one name to the next along the key: to read every minute of 400 days takes a second.
         rows = self._database.query(
-            "SELECT DISTINCT product FROM tallies WHERE market = :market AND product <> ''"
-            " AND minute >= :since ORDER BY product",
+            "WITH RECURSIVE names(product) AS ("
+            " SELECT min(product) FROM tallies WHERE market = :market AND product > ''"
+            " UNION ALL SELECT (SELECT min(product) FROM tallies WHERE market = :market"
+            " AND product > names.product) FROM names WHERE names.product IS NOT NULL)"
+            " SELECT product FROM names WHERE product IS NOT NULL AND EXISTS (SELECT 1 FROM tallies"
+            " WHERE market = :market AND product = names.product AND minute >= :since)"
+            " ORDER BY product",
             market=market,
             since=self._now_s() - OBJECTIVE_DAYS * 86_400,
         )
@@ -187,38 +256,41 @@ class Objectives:
         now = self._now_s()
         objective = objective_of(product)
         month = self.counted(market, product, since=now - OBJECTIVE_DAYS * 86_400, until=now)
-        allowed = month.judged * (1000 - objective) // 1000
-        burns = ""
-        for name, windows in (("ticket", TICKETS), ("page", PAGES)):
-            if self._burns(market, product, windows, objective, now):
-                burns = name
+        budget = month.judged * (1000 - objective)  # in thousandths of a payment
+        rates = tuple(
+            self._burn(market, product, name, windows, now)
+            for name, group in (("page", PAGES), ("ticket", TICKETS))
+            for windows in group
+        )
+        over = [each.name for each in rates if each.is_over]
+        burns = "page" if "page" in over else over[0] if over else ""
         return Budget(
             market=market,
             product=product,
             objective_permille=objective,
             judged=month.judged,
             bad=month.bad,
-            allowed=allowed,
-            left_permille=(allowed - month.bad) * 1000 // allowed if allowed else 1000,
+            allowed=budget // 1000,
+            left_permille=(budget - month.bad * 1000) * 1000 // budget if budget else 1000,
             burns=burns,
+            rates=rates,
         )
 
-    def _burns(
-        self,
-        market: str,
-        product: str,
-        windows: Sequence[tuple[int, int, int]],
-        goal: int,
-        now: int,
-    ) -> bool:
-        return any(
-            is_burning(
-                self.counted(market, product, since=now - long_s, until=now),
-                self.counted(market, product, since=now - short_s, until=now),
-                objective_permille=goal,
-                tenths=tenths,
-            )
-            for long_s, short_s, tenths in windows
+    def _burn(
+        self, market: str, product: str, name: str, windows: tuple[int, int, int], now: int
+    ) -> Burn:
+        long_s, short_s, tenths = windows
+        goal = objective_of(product)
+        long = self.counted(market, product, since=now - long_s, until=now)
+        short = self.counted(market, product, since=now - short_s, until=now)
+        return Burn(
+            name=name,
+            long_s=long_s,
+            short_s=short_s,
+            limit=tenths,
+            long=pace(long, objective_permille=goal),
+            short=pace(short, objective_permille=goal),
+            is_over=is_burning(long, short, objective_permille=goal, tenths=tenths),
         )
 
     def _now_s(self) -> int:

@@ -34,6 +34,9 @@ RIGHTS: dict[str, frozenset[str]] = {
     "work_incident": frozenset({"engineer", "administrator"}),
     "manage_duty": frozenset({"administrator"}),
     "allow_remedies": frozenset({"administrator"}),
+    "draft_money": frozenset({"engineer", "administrator"}),
+    "release_money": frozenset({"administrator"}),
+    "publish": frozenset({"engineer", "administrator"}),
     "sandbox": frozenset({"engineer", "administrator"}),
     "see_audit": frozenset({"administrator"}),
     "manage_staff": frozenset({"administrator"}),
@@ -204,6 +207,11 @@ class Staff:
             held |= member.roles.get(market, frozenset())
         return not RIGHTS[action].isdisjoint(held)
 
+    def named(self, name: str) -> Member | None:
+        """Return who bears a name, with what she may do now, or None: nobody does any more."""
+        row = self._row(name)
+        return None if row is None else _member(row)
+
     # Changing
 
     def add(
@@ -226,10 +234,14 @@ class Staff:
         return _as_member(name, kept_roles)
 
     def set_roles(self, name: str, roles: Mapping[str, Iterable[str]], *, by: str) -> Member:
-        """Change what somebody may do, at once. Raise StaffRefused, also for the last administrator."""
-        kept_roles = self._roles(roles)
+        """Change what somebody may do, at once. Raise StaffRefused, also for the last administrator.
+
+        Roles in a market that is not open now may be kept or changed where she has some there.
+        """
         with self._database.transaction():
             self._require_known(name)
+            held = self._row(name)
+            kept_roles = self._roles(roles, beside=json.loads(held["roles"]) if held else ())
             self._database.run(
                 "UPDATE staff SET roles = :roles, changed_at = :now WHERE name = :name",
                 roles=json.dumps(kept_roles, sort_keys=True),
@@ -304,12 +316,15 @@ class Staff:
             now=to_micros(self._clock.now()),
         )
 
-    def _roles(self, roles: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    def _roles(
+        self, roles: Mapping[str, Iterable[str]], *, beside: Iterable[str] = ()
+    ) -> dict[str, list[str]]:
+        """Return roles as they are kept; `beside` are markets that may be named though shut."""
         made = {market: sorted(set(held)) for market, held in roles.items()}
         if not made or not all(made.values()):
             raise StaffRefused("at least one role in each market that is named")
         for market, held in made.items():
-            if market != EVERYWHERE and market not in self._markets:
+            if market != EVERYWHERE and market not in self._markets and market not in beside:
                 raise StaffRefused(f"there is no market {market[:8]}")
             if not set(held) <= ROLES:
                 raise StaffRefused(f"roles are {', '.join(sorted(ROLES))}")

@@ -4,6 +4,7 @@ A silence is never read as good: a market whose desk gave no sign of life for fi
 blind, and minutes in which it was silent are None in every series.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -38,7 +39,7 @@ from umoja.ops.counters import (
 from umoja.ops.finding import Counts, Facts
 from umoja.ops.impact import Harm
 from umoja.ops.rings import percentile_ms
-from umoja.signals import OrderSeen, Signal
+from umoja.signals import MessagesSeen, OrderSeen, SessionsSeen, Signal
 
 WINDOW_S = 300
 RATE_S = 60
@@ -46,6 +47,8 @@ BLIND_AFTER_S = 15
 FACTS_PERIODS = 12  # of messages, that detectors are shown at each look
 SERIES_MAX = 24 * 60
 TOP_REASONS = 5
+OFFSETS = 4  # of a clock, of which the one least late counts
+LATE_MS = 1_000.0  # that a message may have waited each time
 
 PRODUCTS = frozenset(
     {
@@ -58,6 +61,8 @@ PRODUCTS = frozenset(
         "payout",
         "float_purchase",
         "float_transfer",
+        "compensation",
+        "till_compensation",
     }
 )
 """Products that are counted apart where the hall names no others; every other is "unknown"."""
@@ -166,6 +171,8 @@ class Telemetry:
         self._usual: dict[str, float] = {}
         self._usual_minute = -1
         self._gauges: dict[str, _Gauge] = {}
+        self._shown_s: dict[str, int] = {}
+        self._offsets: dict[str, deque[float]] = {}
         self._began_s = self._now_s()
         self._uncounted = 0
         self._trouble: Exception | None = None
@@ -178,6 +185,13 @@ class Telemetry:
             if isinstance(signal, OrderSeen):
                 self._counters[signal.market].order(signal)
                 self.board.order(signal)
+            elif isinstance(signal, MessagesSeen):
+                self._counters[signal.market].messages_many(
+                    signal.second, sent=signal.sent, in_time=signal.in_time, late=signal.late
+                )
+                self.board.messages(signal)
+            elif isinstance(signal, SessionsSeen):
+                self.board.sessions(signal)
             else:
                 self._counters[signal.market].message(signal)
                 self.board.message(signal)
@@ -218,6 +232,19 @@ class Telemetry:
         for currency in trust.keys() | issued.keys():
             gap = trust.get(currency, 0) - issued.get(currency, 0)
             self.board.gauge(market, "trust_gap", currency, gap)
+
+    def clock_told(self, market: str, micros: int) -> None:
+        """Take what a market's clock says now; its distance from ours is kept as a level.
+
+        A message that waits on its way makes a clock look late, never early: of the last few the
+        one that was least late counts, and what is late by less than a second is not told.
+        """
+        lately = self._offsets.setdefault(market, deque(maxlen=OFFSETS))
+        lately.append((micros - to_micros(self._clock.now())) / 1_000)
+        if len(lately) == OFFSETS:
+            least = max(lately)
+            off = least if least > 0 else min(least + LATE_MS, 0.0)
+            self.board.gauge(market, "clock_offset_ms", "market process", off)
 
     def messages(
         self, market: str, *, sent: int, in_time: int, lost: int, lost_minor: int = 0
@@ -374,7 +401,12 @@ class Telemetry:
         counters = self._counters[market]
         if counters.mend(second):
             log.warning("ops.telemetry.clock_set_back", market=market)
-        return Facts(market=market, now_s=second, due=counters.due(second, last=FACTS_PERIODS))
+        # What was shown before is not shown again, but for a period or two of overlap.
+        last = (second - self._shown_s.get(market, 0)) // PERIOD_S + 2
+        self._shown_s[market] = second
+        if not 0 < last < FACTS_PERIODS:
+            last = FACTS_PERIODS
+        return Facts(market=market, now_s=second, due=counters.due(second, last=last))
 
     def currency(self, market: str) -> str:
         """Return the market's first currency, in which the board counts money."""
@@ -403,6 +435,12 @@ class Telemetry:
                 return counters.lost_receipts
             case Counts.PAYMENTS:
                 return counters.failed_payments
+
+    def usual(self, market: str, at: datetime) -> float | None:
+        """Return how many attempts a second are usual in a market at a moment; None: nobody knows."""
+        if self._expected is None:
+            return None
+        return self._expected(self._counters[market].market, at)
 
     def today(self, market: str) -> tuple[date, int, dict[str, int]]:
         """Return the business day, its completed payments and the value they moved."""

@@ -14,11 +14,12 @@ from umoja.clock import Clock, to_micros
 from umoja.ops.board import Frame
 from umoja.ops.chronicle import Chronicle
 from umoja.ops.days import Days
+from umoja.ops.detectors.budget_burn import BudgetBurn
 from umoja.ops.detectors.callbacks import callbacks
 from umoja.ops.detectors.clock_skew import clock_skew
 from umoja.ops.detectors.expiry import expiry
 from umoja.ops.detectors.failures import Failures
-from umoja.ops.detectors.float_drought import float_drought
+from umoja.ops.detectors.float_drought import FloatDrought
 from umoja.ops.detectors.fraud import fraud
 from umoja.ops.detectors.invariants import invariants
 from umoja.ops.detectors.latency import Latency
@@ -49,16 +50,23 @@ WIDE: tuple[Callable[[], Wide], ...] = (
     Latency,
     callbacks,
     fraud,
-    float_drought,
+    FloatDrought,
     TariffShift,
+    BudgetBurn,
 )
 """In this order: what may be the cause of another stands before it."""
 
 SERVICE = frozenset({"volume", "failures", "latency", "pending"})
 """They see the same trouble from different sides: in one market it is one incident."""
 
+FOLLOWS = frozenset({"budget_burn"})
+"""What one of the service detectors found already explains them; they explain nothing themselves."""
+
 ROOTS = frozenset({"clock_skew", "expiry"})
 """They explain what the service detectors see in their market while they last."""
+
+HELD_S = 7_200
+"""So long what fails in a market with such a trouble is not learned as usual."""
 
 BOOKS = frozenset({"trust_gap", "invariants"})
 
@@ -82,6 +90,7 @@ class _Case:
     minor: float = 0.0
     told: tuple[int, int] = (0, 0)
     marked_until: int = 0
+    since_s: int = 0
     is_priced: bool = False  # by what its whole market lost
 
 
@@ -109,6 +118,8 @@ class Watch:
         self.changed = changed
         self._wide = tuple(make() for make in WIDE)
         self._failures = next(each for each in self._wide if isinstance(each, Failures))
+        latency = next(each for each in self._wide if isinstance(each, Latency))
+        self._failures.slower = lambda: latency.gains
         self._cases: dict[tuple[str, str, str], _Case] = {}
         self._said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._on_duty: dict[tuple[str, str], Detector] = {}
@@ -148,9 +159,9 @@ class Watch:
 
     def _look_at(self, market: str, frame: Frame | None) -> None:
         facts = self._telemetry.facts(market)
-        for (code, name), detector in self._on_duty.items():
-            if code != market:
-                continue
+        for each in DETECTORS:
+            name = each.name
+            detector = self._on_duty[market, name]
             judgement = detector.look(facts)
             self._on_duty[market, name] = judgement.detector
             if judgement.finding is None:
@@ -174,6 +185,11 @@ class Watch:
     def _look_at_all(self, frame: Frame) -> None:
         said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         muted: set[tuple[str, str, str]] = set()
+        self._failures.held = {
+            market
+            for (market, name, _), case in self._said.items()
+            if name in ROOTS and frame.now_s - self._cases[case].since_s < HELD_S
+        }
         found: list[tuple[Wide, list[Alarm]]] = [(detector, []) for detector in self._wide]
         for detector, alarms in found:
             self._step(detector.name, partial(_look_with, detector, frame, alarms))
@@ -196,7 +212,7 @@ class Watch:
         self, alarm: Alarm, name: str, said: dict[tuple[str, str, str], tuple[str, str, str]]
     ) -> tuple[str, str, str]:
         """Return which case an alarm belongs to: one that is open and explains it, or its own."""
-        if name in SERVICE:
+        if name in SERVICE or name in FOLLOWS:
             for kinds in (ROOTS, SERVICE):
                 for found in (said, self._said):
                     for (market, other, _), case in found.items():
@@ -213,8 +229,9 @@ class Watch:
         muted: set[tuple[str, str, str]],
     ) -> bool:
         """Tell whether planned work explains an alarm; then for as long as the alarm lasts."""
-        if case in self._cases:
-            return False
+        known = self._cases.get(case)
+        if known is not None and known.cause.name == alarm.cause.name:
+            return False  # it was broken before the work began
         if key in self._muted or alarm.cause.name in self.planned(alarm.market, now_s):
             muted.add(key)
             return True
@@ -225,11 +242,12 @@ class Watch:
         if case is None:
             case = self._cases[key] = _Case(alarm.cause, Harm(), set())
             case.marked_until = alarm.began_s // PERIOD_S
+            case.since_s = now_s
         case.seen.add((name, alarm.product))
         if name in ROOTS:
             # Nothing may be loud but the root, and payments fail for it all the same.
             since_s = now_s - 1 if case.is_priced else alarm.began_s
-            payments, minor = self._failures.lost(alarm.market, since_s)
+            payments, minor = self._failures.lost(alarm.market, since_s, name=alarm.cause.name)
             alarm = replace(alarm, payments=payments, minor=minor)
             case.is_priced = True
         elif case.is_priced and name == "failures":

@@ -2,6 +2,7 @@
 
 from umoja.payments.product import Product
 from umoja.payments.products.airtime import AIRTIME
+from umoja.payments.products.compensation import COMPENSATION
 from umoja.payments.products.deposit import DEPOSIT
 from umoja.payments.products.float_purchase import FLOAT_PURCHASE
 from umoja.payments.products.float_transfer import FLOAT_TRANSFER
@@ -9,6 +10,7 @@ from umoja.payments.products.pay_bill import PAY_BILL
 from umoja.payments.products.pay_till import PAY_TILL
 from umoja.payments.products.payout import PAYOUT
 from umoja.payments.products.send_money import SEND_MONEY
+from umoja.payments.products.till_compensation import TILL_COMPENSATION
 from umoja.payments.products.withdraw import WITHDRAW
 
 PRODUCTS: dict[str, Product] = {
@@ -23,5 +25,10 @@ PRODUCTS: dict[str, Product] = {
         PAYOUT,
         FLOAT_PURCHASE,
         FLOAT_TRANSFER,
+        COMPENSATION,
+        TILL_COMPENSATION,
     )
 }
+
+GIFTS = frozenset(code for code, product in PRODUCTS.items() if product.is_gift)
+"""Products that only the centre orders, when two of its staff have released them."""

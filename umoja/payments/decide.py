@@ -153,7 +153,7 @@ def _made_terms(
     item = _item(order, product, facts)
     return Terms(
         fits=fits,
-        step=currency.step if currency else 1,
+        step=currency.step if currency and not product.is_gift else 1,
         least=max(1, market.minimum(service=service, currency=order.currency)),
         is_first=order.currency == first,
         is_limited=is_limited,
@@ -226,7 +226,7 @@ def _form(order: Ask | Order, product: Product, facts: Facts) -> Decline | None:
         return Decline.AMOUNT_TOO_SMALL
     if order.amount > AMOUNT_MAX:
         return Decline.AMOUNT_TOO_LARGE
-    if order.amount % currency.step:
+    if order.amount % currency.step and not product.is_gift:
         return Decline.AMOUNT_TOO_PRECISE
     if product.needs_reference and not order.reference.strip():
         return Decline.REFERENCE_MISSING
@@ -265,7 +265,7 @@ def _item(order: Ask | Order, product: Product, facts: Facts) -> Item:
         used=used_in(facts.usage, day=facts.day),
         earns_commission=bool(product.earns),
         has_dealer=facts.dealer is not None,
-        is_priced=Role.CUSTOMER in product.payers | product.payees,
+        is_priced=Role.CUSTOMER in product.payers | product.payees and not product.is_gift,
     )
 
 

@@ -29,6 +29,10 @@ LEASE = timedelta(minutes=2)
 DELIVERED_WITHIN = timedelta(seconds=30)
 """A message that a route took and did not deliver in this time is told as failed."""
 
+NOTICES_FROM = 1 << 61
+"""Messages from this place on tell of no journal line and are due as they were written: so many a
+second. A receipt's place is twice its line, far below."""
+
 _SECOND = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
 _LOST_AFTER = DELIVERED_WITHIN // _MICROSECOND
@@ -128,8 +132,10 @@ class Outbox:
         self._feed = feed
         for state in ("waiting", "sent"):
             database.run(
-                "UPDATE messages SET state = 'waiting', next_at = 0 WHERE state = :state",
+                "UPDATE messages SET state = 'waiting', next_at = 0"
+                " WHERE state = :state AND place < :notices",
                 state=state,
+                notices=NOTICES_FROM,
             )
         self._cursor = self._read_cursor()
         head = self._head = feed.head

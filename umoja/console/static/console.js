@@ -26,11 +26,11 @@
   const keep = (name, value) => { try { localStorage.setItem(name, value); } catch { /* it holds for this page */ } };
   let areKeysOn = true;
   try { areKeysOn = localStorage.getItem("umoja-keys") !== "off"; } catch { /* as they are */ }
-  const tellKeys = () => { keys.textContent = areKeysOn ? "Switch single keys off" : "Switch single keys on"; };
+  const tellKeys = () => { keys.textContent = areKeysOn ? _("Switch single keys off") : _("Switch single keys on"); };
   if (keys) tellKeys();
   keys?.addEventListener("click", () => { areKeysOn = !areKeysOn; keep("umoja-keys", areKeysOn ? "on" : "off"); tellKeys(); });
   at("help-open")?.addEventListener("click", () => help.showModal());
-  const places = { w: "/", i: "/incidents", h: document.querySelector('nav a[href="/handset"]') ? "/handset" : "" };
+  const places = { w: "/", i: "/incidents", l: "/alarms", h: document.querySelector('nav a[href="/handset"]') ? "/handset" : "" };
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
     if (!areKeysOn || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -54,7 +54,9 @@
     if (old.isEqualNode(fresh)) return;
     if (old.nodeName !== fresh.nodeName || (old.id || "") !== (fresh.id || "")) { old.replaceWith(fresh); return; }
     if (old.nodeType !== Node.ELEMENT_NODE) { old.nodeValue = fresh.nodeValue; return; }
-    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    // What a reader has folded out stays so.
+    const isHers = (name) => name === "open" && old.nodeName === "DETAILS";
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !isHers(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     const [have, want] = [[...old.childNodes], [...fresh.childNodes]];
     want.forEach((node, place) => (have[place] ? morph(have[place], node) : old.append(node)));
@@ -62,6 +64,7 @@
   };
 
   const live = at("live");
+  const states = { good: _("good"), attention: _("attention"), bad: _("bad"), blind: _("blind") };
   if (!live) return;
   let heard = Date.now();
   const paint = () => {
@@ -70,7 +73,7 @@
       if (!land) continue;
       land.dataset.state = card.dataset.state;
       const name = land.querySelector("title");
-      name.textContent = name.textContent.replace(/: \w+$/, ": " + card.dataset.state);
+      name.textContent = name.textContent.replace(/: [^:]+$/, ": " + states[card.dataset.state]);
     }
   };
   const news = (text) => {
@@ -88,11 +91,11 @@
   const watch = (after) => setInterval(() => {
     if (Date.now() - heard < after || document.body.classList.contains("is-stale")) return;
     document.body.classList.add("is-stale");
-    at("stale").textContent = `No news from the centre since ${time(heard + ahead)}. Nothing below may be taken as good.`;
+    at("stale").textContent = _("No news from the centre since {time}. Nothing below may be taken as good.", { time: time(heard + ahead) });
     at("stale").hidden = false;
     for (const each of live.querySelectorAll("[data-state]:not([data-state=''])")) each.dataset.state = "blind";
-    for (const each of live.querySelectorAll(".light")) each.textContent = "blind";
-    for (const each of live.querySelectorAll(".verdict")) each.lastChild.nodeValue = "Nothing is heard";
+    for (const each of live.querySelectorAll(".light")) each.textContent = states.blind;
+    for (const each of live.querySelectorAll(".verdict")) each.lastChild.nodeValue = _("Nothing is heard");
     paint();
   }, 500);
 

@@ -6,6 +6,7 @@
   const market = document.getElementById("market");
   const trouble = document.getElementById("trouble");
   const phones = {};
+  const roles = { customer: _("customers"), agent: _("agents") };
   let about = null;
   let active = null;
 
@@ -20,7 +21,12 @@
   const random = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
   // A screen that begins with a brand in Latin letters is Arabic all the same.
-  const direction = (text) => (/[\u0590-\u08ff]/.test(text) ? "rtl" : "ltr");
+  const isArabic = (text) => /[\u0600-\u06ff]/.test(text);
+  const turn = (element, text) => {
+    element.dir = isArabic(text) ? "rtl" : "ltr";
+    if (text) element.lang = isArabic(text) ? "ar" : ""; // whatever it is, it is not the page's
+    else element.removeAttribute("lang");
+  };
 
   class Phone {
     constructor(side) {
@@ -50,7 +56,7 @@
     offer(people, chosen) {
       const groups = new Map();
       people.forEach((person, place) => {
-        if (!groups.has(person.role)) groups.set(person.role, Object.assign(document.createElement("optgroup"), { label: person.role + "s" }));
+        if (!groups.has(person.role)) groups.set(person.role, Object.assign(document.createElement("optgroup"), { label: roles[person.role] ?? person.role + "s" }));
         groups.get(person.role).append(new Option(`${person.name} · ${local(person.phone)}`, String(place)));
       });
       this.part.person.replaceChildren(...groups.values());
@@ -69,13 +75,13 @@
     }
 
     hint() {
-      if (!this.person) { this.part.hint.textContent = "Nobody to play in this market."; return; }
+      if (!this.person) { this.part.hint.textContent = _("Nobody to play in this market."); return; }
       const other = Object.values(phones).find((phone) => phone !== this)?.person;
-      const chips = [["Dial", about.ussd], ["PIN", this.person.pin], ["Other phone", other ? local(other.phone) : ""], ["Agent", other?.code ?? ""]];
+      const chips = [[_("Dial"), about.ussd], [_("PIN"), this.person.pin], [_("Other phone"), other ? local(other.phone) : ""], [_("Agent"), other?.code ?? ""]];
       this.part.hint.replaceChildren(...chips.filter(([, value]) => value).map(([name, value]) => {
-        const chip = Object.assign(document.createElement("button"), { type: "button", className: "chip", title: `Type ${value}` });
+        const chip = Object.assign(document.createElement("button"), { type: "button", className: "chip", title: _("Type {value}", { value }) });
         chip.append(name + " ", Object.assign(document.createElement("b"), { textContent: value }));
-        chip.addEventListener("click", () => { this.wake(); this.part.typed.value = name === "Dial" && !this.session ? value : this.part.typed.value + value; this.part.typed.focus(); });
+        chip.addEventListener("click", () => { this.wake(); this.part.typed.value = value === about.ussd && !this.session ? value : this.part.typed.value + value; this.part.typed.focus(); });
         return chip;
       }));
     }
@@ -87,7 +93,7 @@
       this.hide(false);
       this.part.eye.hidden = true;
       this.part.drop.disabled = true;
-      this.part.call.textContent = "Call";
+      this.part.call.textContent = _("Call");
       this.part.mode.textContent = "";
       this.body.classList.remove("in-session");
     }
@@ -95,14 +101,14 @@
     // The callback is not told, as no gateway would tell it: who dials again soon is asked to go on.
     drop() {
       this.hangUp();
-      this.part.text.textContent = `The line dropped. Dial ${about.ussd} again to go on.`;
+      this.part.text.textContent = _("The line dropped. Dial {code} again to go on.", { code: about.ussd });
     }
 
     hangUp() {
       this.asking?.abort();
       this.idle();
-      this.part.text.dir = "ltr";
-      this.part.text.textContent = about ? `Dial ${about.ussd} and press Call.` : "";
+      turn(this.part.screen, "");
+      this.part.text.textContent = about ? _("Dial {code} and press Call.", { code: about.ussd }) : "";
       this.body.classList.add("is-idle");
     }
 
@@ -136,8 +142,8 @@
       if (typed && typed !== about.ussd && !(typed.startsWith(stem + "*") && typed.endsWith("#"))) {
         this.idle();
         this.body.classList.remove("is-idle");
-        this.part.text.dir = "ltr";
-        this.part.text.textContent = `Only ${about.ussd} answers here.`;
+        turn(this.part.screen, "");
+        this.part.text.textContent = _("Only {code} answers here.", { code: about.ussd });
         return;
       }
       const rest = typed.length > about.ussd.length ? typed.slice(stem.length + 1, -1) : "";
@@ -161,8 +167,8 @@
         const form = new URLSearchParams({ sessionId: session, serviceCode: about.ussd, phoneNumber: "+" + this.person.phone, text: this.path.join("*") });
         const answer = await fetch(`/ussd/${about.code}`, { method: "POST", body: form, signal: asking.signal });
         text = await answer.text();
-        if (!answer.ok) text = "END Connection problem or invalid code.";
-      } catch { text = "END No network. Nothing more is known: dial again."; }
+        if (!answer.ok) text = "END " + _("Connection problem or invalid code.");
+      } catch { text = "END " + _("No network. Nothing more is known: dial again."); }
       clearTimeout(late);
       this.isBusy = false;
       this.body.classList.remove("is-waiting");
@@ -172,10 +178,10 @@
       this.body.classList.remove("is-idle");
       this.body.classList.toggle("in-session", goesOn);
       this.part.text.textContent = text.slice(4);
-      this.part.text.dir = direction(text);
+      turn(this.part.screen, text);
       this.part.text.scrollTop = 0;
-      this.part.call.textContent = goesOn ? "Send" : "Call";
-      this.part.mode.textContent = goesOn ? "reply" : "ended";
+      this.part.call.textContent = goesOn ? _("Send") : _("Call");
+      this.part.mode.textContent = goesOn ? _("reply") : _("ended");
       const isSecret = goesOn && about.prompts.some((prompt) => text.includes(prompt));
       this.hide(isSecret);
       this.part.eye.hidden = !isSecret;
@@ -197,7 +203,8 @@
       const isNew = (each) => this.known && !before.has(each.at + each.text);
       this.part.inbox.replaceChildren(...texts.toReversed().map((each) => {
         const item = document.createElement("li");
-        const text = Object.assign(document.createElement("p"), { textContent: each.text, dir: direction(each.text) });
+        const text = Object.assign(document.createElement("p"), { textContent: each.text });
+        turn(item, each.text);
         const when = Object.assign(document.createElement("time"), { dateTime: each.at, textContent: hour(new Date(each.at)) });
         item.append(when, text);
         item.classList.toggle("is-new", isNew(each));
@@ -205,7 +212,7 @@
       }));
       if (!isFirst) this.known = known;
       this.part.count.textContent = String(texts.length);
-      this.part.empty.textContent = isFirst ? "Looking for messages…" : "No message yet. Receipts arrive within seconds of a payment.";
+      this.part.empty.textContent = isFirst ? _("Looking for messages…") : _("No message yet. Receipts arrive within seconds of a payment.");
       this.part.empty.hidden = texts.length > 0;
     }
 
@@ -216,7 +223,7 @@
 
   const choose = async () => {
     tell("");
-    try { about = await ask(`/handset/${encodeURIComponent(market.value)}`); } catch { tell("This market does not answer now. Choose another one, or load the page again."); return; }
+    try { about = await ask(`/handset/${encodeURIComponent(market.value)}`); } catch { tell(_("This market does not answer now. Choose another one, or load the page again.")); return; }
     const first = Math.max(about.phones.findIndex((each) => each.role === "customer"), 0);
     phones.left.offer(about.phones, first);
     phones.right.offer(about.phones, Math.min(first + 1, about.phones.length - 1));
@@ -235,7 +242,7 @@
   const look = async () => {
     if (about && !document.hidden) {
       const found = await Promise.allSettled(Object.values(phones).map((phone) => phone.look()));
-      tell(found.some((each) => each.status === "rejected") ? "No news from the phones: what is below may be old." : "");
+      tell(found.some((each) => each.status === "rejected") ? _("No news from the phones: what is below may be old.") : "");
     }
     setTimeout(look, INBOX_EVERY_MS);
   };

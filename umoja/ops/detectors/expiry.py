@@ -11,7 +11,7 @@ def expiry() -> Levels:
         gauge="expires_in_s",
         cause_kind="certificate",
         is_wrong=lambda level: level <= 0,
-        says="expired {:,.0f} s from now",
+        says="{:,.0f} s left",
         for_s=0,
         since=lambda level: int(-level),
     )

@@ -13,6 +13,7 @@ from umoja.ops.finding import Alarm
 from umoja.ops.localise import smallest
 
 SLOWER = 1.2  # buckets: half as slow again
+MUCH = 3.2  # buckets: three times as long
 NOISE = 6.0  # the variance of one answer's bucket, with what answers have in common
 BOUND = 40.0  # answers that one step may weigh
 LEARNED_OVER_S = 3_600.0
@@ -38,7 +39,9 @@ class Latency:
         self._days: Array = np.zeros((24, 0))  # how many days each is made of
         self._hour: Array = np.zeros((2, 0))  # answers and their buckets in the running hour
         self._hour_s = 0
+        self.gains: Array = np.zeros(0)  # what the last step says of each group, in logarithms
         self._sums = Sums()
+        self._much = Sums()  # of answers that take three times as long
         self._back = Back()
         self._since: dict[str, int] = {}
         self._open: dict[str, Alarm] = {}
@@ -61,8 +64,13 @@ class Latency:
         gains = weight * (SLOWER * np.clip(over, -4.0, 4.0) - SLOWER * SLOWER / 2) / self._noise
         may_judge = frame.is_seen & (self._seen >= WARM)
         self._sums.grow(size)
-        self._sums.add(np.where(may_judge, gains, 0.0), frame.now_s, frame.step_s)
-        may_learn = frame.is_seen & (self._sums.sums < 3.0) & ~self._sums.is_loud & (timed > 0)
+        self.gains = np.where(may_judge, gains, 0.0)
+        self._sums.add(self.gains, frame.now_s, frame.step_s)
+        self._much.grow(size)
+        much = weight * (MUCH * np.clip(over, -4.0, 4.0) - MUCH * MUCH / 2) / self._noise
+        self._much.add(np.where(may_judge, much, 0.0), frame.now_s, frame.step_s)
+        is_calm = (self._sums.sums < 3.0) & ~self._sums.is_loud & ~self._much.is_loud
+        may_learn = frame.is_seen & is_calm & (timed > 0)
         told = np.where(may_learn, timed, 0.0)
         self._seen += told
         part = np.maximum(
@@ -83,7 +91,7 @@ class Latency:
 
     def _said(self, frame: Frame) -> list[Alarm]:
         loud: dict[str, list[int]] = {}
-        for place in self._sums.loud():
+        for place in sorted({*self._sums.loud(), *self._much.loud()}):
             if frame.groups[place].flow == PAY:
                 loud.setdefault(frame.groups[place].market, []).append(place)
         for gone in [market for market in self._since if market not in loud]:
@@ -93,9 +101,21 @@ class Latency:
         for market, places in loud.items():
             self._since.setdefault(market, frame.now_s)
             if market not in self._open and frame.now_s > self._since[market]:
-                began_s = min(int(self._sums.began_s[place]) for place in places)
+                began_s = min(
+                    int(sums.began_s[place])
+                    for sums in (self._sums, self._much)
+                    for place in sums.loud()
+                    if place in places
+                )
                 back = self._back.since(began_s)
-                cause, place = smallest(frame, market, PAY, back[0], back[2], among=places)
+                likely = [
+                    at
+                    for at in {*self._sums.likely(), *self._much.likely()}
+                    if frame.groups[at].market == market and frame.groups[at].flow == PAY
+                ]
+                cause, place = smallest(
+                    frame, market, PAY, back[0], back[2], among=likely, sure=places
+                )
                 slower = 2 ** (float(back[0, place] / max(back[2, place], 1.0)) / 2)
                 self._open[market] = Alarm(
                     market=market,
@@ -121,7 +141,7 @@ class Latency:
             if market in self._crept or market in self._open:
                 continue
             lost = np.maximum(self._creep, 0.0) * self._seen
-            cause, place = smallest(frame, market, PAY, lost, self._seen, among=places)
+            cause, place = smallest(frame, market, PAY, lost, self._seen, among=places, sure=places)
             slower = 2 ** (float(self._creep[place]) / 2)
             self._crept[market] = Alarm(
                 market=market,

@@ -6,8 +6,10 @@ what is seen than "it loses its usual share"; the usual share is learned from ca
 limits. A blast of many messages that arrive makes the sum smaller, however many they are.
 """
 
-from dataclasses import dataclass, replace
 from math import log
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from umoja.ops.finding import Counts, Due, Facts, Finding, Judgement
 
@@ -25,8 +27,7 @@ QUIET_FOR_S = 60  # and no period that looks broken for so long
 TITLE = "SMS receipts do not arrive"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmsReceipts:
+class SmsReceipts(Struct, frozen=True, kw_only=True):
     """The detector with what it has learned of one market."""
 
     share: float = SHARE_FIRST

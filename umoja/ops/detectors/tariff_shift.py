@@ -8,7 +8,7 @@ from umoja.ops.finding import Alarm
 from umoja.ops.incident import Cause
 
 WRONG = 0.02  # of the fees that are due
-PAYMENTS = 10.0  # at least, before it is sure
+PAYMENTS = 3.0  # at least, before it is sure: a fee is right or wrong, chance has no part in it
 QUIET_STEPS = 6
 
 
@@ -25,8 +25,8 @@ class TariffShift:
     def look(self, frame: Frame) -> list[Alarm]:
         counts = frame.counts
         due = counts[:, FEE_DUE]
-        more = np.where(due > 0, counts[:, FEE] - due, 0.0)
-        is_wrong = (np.abs(more) > WRONG * due) & (due > 0) & frame.is_seen
+        more = counts[:, FEE] - due
+        is_wrong = (np.abs(more) > WRONG * due) & frame.is_seen
         value = np.where(is_wrong, np.abs(more), 0.0)
         tried = counts[:, ATTEMPTS]
         self._back.keep(

@@ -17,6 +17,10 @@ LOST = 0.25  # of the expected that still comes is called an outage
 BOUND = 20.0  # expected payments that one step may weigh: two steps at least
 LEARNED_OVER_S = 7_200.0
 LEARNED_OVER = 400.0  # payments
+LEARNS_BELOW = 8.0  # of the sum: who learns from good steps only believes in more than comes
+NEAR_S = 400.0  # what is lost is priced at the level of these last minutes
+NEAR = 200.0  # payments, of which the level of the last minutes is half believed
+BESIDE = 100.0  # payments of the other channels, of which their level is half believed
 WARM = 400.0  # expected payments before a group is judged
 ALARM_AT = 22.0
 TITLE = "Payments do not come"
@@ -32,6 +36,9 @@ class Volume:
         self._usual: Array = np.zeros(0)
         self._seen: Array = np.zeros(0)
         self._mean: Array = np.zeros(0)
+        self._near: Array = np.zeros((2, 0))  # what came in the last minutes, and what was expected
+        self._usual_now: Array = np.zeros(0)
+        self._expected: dict[str, float] = {}
         self._sums = Sums(alarm_at=ALARM_AT)
         self._back = Back()
         self._since: dict[str, int] = {}
@@ -43,8 +50,7 @@ class Volume:
         if not frame.step_s:
             return []
         self._grow(size)
-        curve = np.array([frame.expected.get(group.market, 1.0) for group in frame.groups])
-        usual = curve * frame.step_s
+        usual = self._curve(frame) * frame.step_s
         level = self._came / np.maximum(self._usual, 1e-9)
         expected = level * usual
         weight = np.minimum(1.0, BOUND / np.maximum(expected, 1e-9))
@@ -52,7 +58,11 @@ class Volume:
         may_judge = frame.is_seen & (self._seen >= WARM)
         self._sums.grow(size)
         self._sums.add(np.where(may_judge, gains, 0.0), frame.now_s, frame.step_s)
-        may_learn = frame.is_seen & (self._sums.sums < 2.0) & ~self._sums.is_loud
+        may_learn = frame.is_seen & (self._sums.sums < LEARNS_BELOW) & ~self._sums.is_loud
+        if self._since:  # of a market with a part that is cut off the whole is not usual either
+            may_learn &= np.array(
+                [group.market not in self._since for group in frame.groups], np.bool_
+            )
         # What comes against the day's curve, over two hours; over longer where little comes.
         kept = 1 - np.minimum(frame.step_s / LEARNED_OVER_S, expected / LEARNED_OVER)
         self._came = np.where(may_learn, kept * self._came + counts[:, ATTEMPTS], self._came)
@@ -65,6 +75,11 @@ class Volume:
             known & (self._mean > 0), self._mean + gain * (mean - self._mean),
             np.where(known, mean, self._mean),
         )  # fmt: skip
+        near = self._near * (1 - min(1.0, frame.step_s / NEAR_S))
+        near += np.stack([counts[:, ATTEMPTS], expected])
+        self._near = np.where(may_learn, near, self._near)
+        # A market wanders about its level: what would have come now is told by what came lately.
+        expected = expected * (self._near[0] + NEAR) / (self._near[1] + NEAR)
         lost = np.maximum(expected - counts[:, ATTEMPTS], -expected)
         self._back.keep(frame.now_s, payments=lost, minor=lost * self._mean, tried=expected)
         return self._said(frame)
@@ -85,8 +100,7 @@ class Volume:
             self._since.setdefault(market, frame.now_s)
             if market in self._open:
                 first, place = self._open[market]
-                payments, minor, _ = (float(x) for x in self._back.since(frame.now_s - 1)[:, place])
-                said.append(_with(first, payments, minor))
+                said.append(_with(first, *self._lost(frame, place, frame.now_s - 1)))
             elif frame.now_s > self._since[market]:
                 said.append(self._first(frame, market, places))
         return said
@@ -113,7 +127,8 @@ class Volume:
             if sessions:
                 cause = Cause(kind="channel", name=sessions[0], share_percent=100)
                 place = frame.places.get(Group(market, PAY, "channel", sessions[0]), whole)
-        payments, minor, expected = (float(each) for each in back[:, place])
+        expected = float(back[2, place])
+        payments, minor = self._lost(frame, place, began_s)
         alarm = Alarm(
             market=market,
             title=TITLE,
@@ -126,10 +141,41 @@ class Volume:
         self._open[market] = alarm, place
         return alarm
 
+    def _lost(self, frame: Frame, place: int, since_s: int) -> tuple[float, float]:
+        """Return the payments that did not come after a second, and their value.
+
+        Of a channel that is cut the others tell how busy the market is meanwhile.
+        """
+        back = self._back.since(since_s)
+        payments, minor, expected = (float(each) for each in back[:, place])
+        group = frame.groups[place]
+        others = [
+            at
+            for each, at in frame.places.items()
+            if each[:3] == (group.market, PAY, "channel") and at != place
+        ]
+        if group.kind == "channel" and others:
+            beside = float(back[2, others].sum())
+            came = beside - float(back[0, others].sum())
+            more = expected * ((came + BESIDE) / (beside + BESIDE) - 1)
+            minor += more * float(self._mean[place])
+            payments += more
+        return payments, minor
+
+    def _curve(self, frame: Frame) -> Array:
+        """Return for each group what is usual in its market now; it changes once a minute."""
+        if self._expected != frame.expected or len(self._usual_now) != len(frame.groups):
+            self._expected = dict(frame.expected)
+            self._usual_now = np.array(
+                [frame.expected.get(group.market, 1.0) for group in frame.groups]
+            )
+        return self._usual_now
+
     def _grow(self, size: int) -> None:
         more = size - len(self._seen)
         if more > 0:
             blank = np.zeros(more)
+            self._near = np.concatenate([self._near, np.zeros((2, more))], axis=1)
             self._came = np.concatenate([self._came, blank])
             self._usual = np.concatenate([self._usual, blank])
             self._seen = np.concatenate([self._seen, blank])
@@ -143,6 +189,6 @@ def _with(alarm: Alarm, payments: float, minor: float) -> Alarm:
         evidence=alarm.evidence,
         began_s=alarm.began_s,
         cause=alarm.cause,
-        payments=max(payments, 0.0),
-        minor=max(minor, 0.0),
+        payments=payments,
+        minor=minor,
     )
