@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class Hall:
                     texts=self.texts,
                     take_over=take_over,
                     has_mail=has_mail,
+                    progress=partial(_tell_of, progress, code),
                 )
             except SHUT as cause:
                 log.exception("app.market.shut", market=code)
@@ -211,6 +213,10 @@ class Hall:
     def ready(self) -> dict[str, bool]:
         """Say of each market whether it takes payments."""
         return dict.fromkeys(self.houses, True) | dict.fromkeys(self.shut, False)
+
+
+def _tell_of(progress: Progress, code: str, told: str) -> None:
+    progress(f"opening {code}: {told}")
 
 
 def stage_settings(folder: Path, market: str, *, database: str = "") -> Config:

@@ -5,7 +5,7 @@ A hall holds the houses of all markets in one process; a market process holds on
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,7 @@ from umoja.storage.migrate import PlanBroken
 from umoja.switches import Switches
 
 SAVE_EVERY_S = 60.0
+TELL_EVERY_S = 0.5
 LINES_WORTH_SAVING = 2_000
 REST_S = 0.01
 """Whoever reads a long journal in a thread lets payments go before, so long after each few hundred lines."""
@@ -54,6 +55,31 @@ SHUT = (Fault, DatabaseDamaged, JournalDamaged, PinKeyWrong, PlanBroken)
 """Why a market cannot be opened. The others go on."""
 
 log = structlog.get_logger()
+
+
+Progress = Callable[[str], None]
+"""Told in a few words how far the reading of a journal is."""
+
+
+class _Reading:
+    """Puts a start's progress into words, not too many of them."""
+
+    def __init__(self, clock: Clock, tell: Progress) -> None:
+        self._clock = clock
+        self._tell = tell
+        self._told_s = clock.ticks_s()
+
+    def books(self, done: int, todo: int) -> None:
+        self._say("books", done, todo)
+
+    def limits(self, done: int, todo: int) -> None:
+        self._say("limits", done, todo)
+
+    def _say(self, what: str, done: int, todo: int) -> None:
+        now_s = self._clock.ticks_s()
+        if now_s - self._told_s >= TELL_EVERY_S:
+            self._told_s = now_s
+            self._tell(f"{what}: {done:,} of {todo:,} lines read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +162,11 @@ def open_house(
     texts: Texts,
     take_over: bool = False,
     has_mail: bool = True,
+    progress: Progress = lambda _: None,
 ) -> House:
     """Open a market's journal and tables and join its parts. Raise one of SHUT where that fails.
+
+    `progress` is told now and then how much of a long journal is read.
 
     `take_over` fences off a writer whose lease still runs, on a database server. Without its mail
     the receipts are for another process to carry.
@@ -148,7 +177,8 @@ def open_house(
         clock=clock,
         pin_key=keys.pin_of(market.code),
     )
-    ledger = open_ledger(config, market.code, clock, take_over=take_over)
+    told = _Reading(clock, progress)
+    ledger = open_ledger(config, market.code, clock, take_over=take_over, progress=told.books)
     desk = Desk(
         market=market,
         directory=store,
@@ -157,6 +187,7 @@ def open_house(
         signals=signals,
         switches=switches,
         mark_key=keys.mark,
+        progress=told.limits,
     )
     branch = Branch(
         market=market,

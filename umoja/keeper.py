@@ -201,7 +201,11 @@ class Keeper:
                 post.opened.add(told.about)
             else:
                 post.state, post.about = told.word, told.about
-                post.has_told = True
+                if told.word != "starting":
+                    post.has_told = True
+                elif sys.stderr.isatty():
+                    sys.stderr.write(f"\r\033[K{post.duty.name}: {told.about}\r")
+                    sys.stderr.flush()
             self._note()
 
     # What runs
@@ -478,11 +482,14 @@ async def _started(keeper: Keeper, config: Config) -> None:
     )
     opened = {post.market: post for post in of_markets if post.state == "ready"}
     for post in of_markets:
-        if post.state != "ready":
+        if post.state == "starting":
+            sys.stderr.write(f"{post.market} opens when its journal is read: {post.about}\n")
+        elif post.state != "ready":
             sys.stderr.write(f"{post.market} is shut: {post.about or 'it does not start'}\n")
-    if not opened:
+    if not opened and all(post.state != "starting" for post in of_markets):
         reasons = "; ".join(f"{post.market}: {post.about}" for post in of_markets)
         raise Unavailable(f"no market can be opened: {reasons}")
     await keeper.until(lambda: _are_open(keeper.posts, opened), within_s=READY_WITHIN_S)
-    sys.stderr.write(f"umoja serves {', '.join(opened)} at {address_of(config)}\n")
+    served = ", ".join(opened) or "nothing yet"
+    sys.stderr.write(f"umoja serves {served} at {address_of(config)}\n")
     sys.stderr.flush()

@@ -70,6 +70,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             texts=texts,
             take_over=duty.is_again,
             has_mail=False,
+            progress=partial(tell, "starting"),
         )
     except SHUT as cause:
         log.exception("market.shut", market=code)

@@ -70,7 +70,7 @@ class Shut(Exception):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a process tells its keeper: ready, open MARKET, or shut with a reason."""
+    """What a process tells its keeper: starting and how far, ready, open MARKET, shut and why."""
 
     word: str
     about: str = ""

@@ -66,7 +66,7 @@ async def test_budgets_of_every_market_and_of_one(desk: Desk):
     assert "No minute with payments was kept yet." in only
     market = told((await desk.get("/markets/KE")).text)
     assert "how fast each budget burns" in market
-    assert "99.5 % 600 60 of 3 used up much too fast" in market
+    assert "99.5 % 600 60 of 3 used up much too fast 20.0 · 20.0 20.0 · 20.0" in market
 
 
 async def test_objectives_are_seen_by_who_may_see_the_market(opened: Opened):

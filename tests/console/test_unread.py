@@ -3,6 +3,7 @@
 import pytest
 
 from tests.console.conftest import PASSWORD, Desk
+from tests.console.test_alarm_pages import DISK, fires, silenced
 
 
 def damage(desk: Desk) -> None:
@@ -17,7 +18,18 @@ def damage(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/incidents", "/incidents/INC-000001", "/on-call", "/staff", "/audit", "/account"]
+    "path",
+    [
+        "/incidents",
+        "/incidents/INC-000001",
+        "/objectives",
+        "/on-call",
+        "/on-call/swaps",
+        "/staff",
+        "/tokens",
+        "/audit",
+        "/account",
+    ],
 )
 async def test_a_damaged_file_is_a_page_that_says_so_and_not_a_bug(desk: Desk, path: str):
     await desk.enter("amina", "administrator")
@@ -37,3 +49,14 @@ async def test_the_wall_goes_on_and_nobody_is_let_in(desk: Desk):
     answer = await desk.post("/sign-in", name="amina", password=PASSWORD)
     assert answer.status_code == 503
     assert "/sign-out" not in answer.text
+
+
+async def test_alarms_and_silences_stand_in_memory_and_are_shown(desk: Desk):
+    await desk.enter("amina", "engineer")
+    fires(desk, DISK)
+    await silenced(desk)
+    damage(desk)
+    alarms = (await desk.get("/alarms")).text
+    assert "0 alarms are loud, 1 is muted" in alarms
+    assert "The centre cannot read its records now" in alarms
+    assert "a planned move" in (await desk.get("/silences")).text

@@ -49,6 +49,24 @@ def test_a_phone_belongs_to_one_party_until_it_is_closed(stage: Stage):
     assert stage.store.by_phone(first.phone) == second
 
 
+def test_many_phones_are_found_as_one_by_one(tmp_path: Path):
+    first = raised("KE", tmp_path)
+    people = [first.customer(f"Customer {place}") for place in range(103)]
+    closed = msgspec.structs.replace(people[0], status=Status.CLOSED)
+    first.store.update(closed)
+    first.close()
+    again = raised("KE", tmp_path)  # nobody is remembered
+    asked = [each.phone for each in people] + ["254700999001", "", people[7].phone]
+    try:
+        assert again.store.by_phone(people[5].phone) == people[5]  # one is, by now
+        found = again.store.by_phones(asked)
+        assert found == {each.phone: each for each in people[1:]}
+        assert again.store.by_phones(asked) == found
+        assert again.store.by_phones([]) == {}
+    finally:
+        again.close()
+
+
 def test_many_are_registered_all_or_none(stage: Stage):
     taken = stage.customer("Taken")
     rows = [

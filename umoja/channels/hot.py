@@ -336,11 +336,32 @@ def _text(value: bytes) -> str:
 
 def _head(answer: Told, common: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
     first = _beginning(answer.status, answer.media_type, keep_alive)
-    more = [b"%b: %b\r\n" % each for each in common]  # the date
+    if common is not _usual.given:  # the server makes a new list whenever the date has changed
+        _usual.given = common
+        _usual.lines = b"".join([b"%b: %b\r\n" % each for each in common])
+    more = ""
     for name, value in answer.headers:
         assert "\n" not in value, "a header is one line"
-        more.append(f"{name}: {value}\r\n".encode("latin-1"))
-    return b"%b%bcontent-length: %d\r\n\r\n" % (first, b"".join(more), len(answer.body))
+        more += f"{name}: {value}\r\n"
+    return b"%b%b%bcontent-length: %d\r\n\r\n" % (
+        first,
+        _usual.lines,
+        more.encode("latin-1"),
+        len(answer.body),
+    )
+
+
+class _Usual:
+    """The headers that all answers of this moment have, as bytes."""
+
+    __slots__ = ("given", "lines")
+
+    def __init__(self) -> None:
+        self.given: list[tuple[bytes, bytes]] | None = None
+        self.lines = b""
+
+
+_usual = _Usual()
 
 
 @lru_cache(maxsize=256)

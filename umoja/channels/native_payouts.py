@@ -131,12 +131,13 @@ async def _answers(call: Call, asked: PayoutsIn, amounts: list[int]) -> _Answers
 
 
 def _asks(call: Call, asked: PayoutsIn, amounts: list[int], places: range) -> list[Ask]:
-    market, by_phone = call.branch.market, call.branch.directory.by_phone
+    market = call.branch.market
+    numbers = [market.phone_number(asked.lines[place].phone) for place in places]
+    known = call.branch.directory.by_phones([number for number in numbers if number])
     asks: list[Ask] = []
-    for place in places:
+    for place, number in zip(places, numbers, strict=True):
         line = asked.lines[place]
-        number = market.phone_number(line.phone)
-        payee = by_phone(number) if number else None
+        payee = known.get(number) if number else None
         asks.append(
             Ask(
                 client=call.client.id,

@@ -265,6 +265,13 @@ def bench(
             validator=Number(gte=0, lte=100),
         ),
     ] = 0.0,
+    restart: Annotated[
+        bool,
+        Parameter(
+            help="Then start anew with all of that as a tail, and time it (ledger, desk).",
+            negative=(),
+        ),
+    ] = False,
     port: Annotated[
         int, Parameter(help="Of the server; 0: any free one.", validator=Number(gte=0, lte=65_535))
     ] = 0,
@@ -305,6 +312,9 @@ def bench(
     if (bulk or overload) and mode != "http":
         complain("--bulk and --overload are for http: umoja bench http …")
         return USAGE
+    if restart and mode == "http":
+        complain("--restart is for ledger and desk: umoja bench desk --restart")
+        return USAGE
     if bulk and overload:
         complain("one of --bulk and --overload at a time")
         return USAGE
@@ -330,6 +340,7 @@ def bench(
             bulk=bulk,
             overload=overload,
             is_plotted=plot is not None,
+            does_restart=restart,
         )
     )
     if plot is not None:

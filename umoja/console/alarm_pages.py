@@ -13,7 +13,7 @@ from umoja.console.pages import FORM_MAX, Asked, Pages, Visitor
 from umoja.console.words import _, clock_time, day, minute, named, place
 from umoja.ops.alarms import DETECTOR, Group, Standing
 from umoja.ops.alert import Rule
-from umoja.ops.centre import Centre
+from umoja.ops.centre import UNREADABLE, Centre
 from umoja.ops.vendor_pages import URL_MAX, PageRefused
 
 ALERTS_SHOWN = 200
@@ -85,7 +85,12 @@ def alarm_pages(pages: Pages, centre: Centre) -> list[Any]:
         text = request.query_params.get("market", "")
         return text if text in pages.markets or text == EVERYWHERE else ""
 
-    def vendor_lines() -> list[dict[str, Any]]:
+    def vendor_lines() -> list[dict[str, Any]] | None:
+        """Return the vendors' pages; None where they cannot be read: alarms stand in memory."""
+        try:
+            watched = vendors.browse()
+        except UNREADABLE:
+            return None
         announced = vendors.announcements()
         return [
             {
@@ -97,7 +102,7 @@ def alarm_pages(pages: Pages, centre: Centre) -> list[Any]:
                 "trouble": each.trouble,
                 "announced": announced.get(each.name, 0),
             }
-            for each in vendors.browse()
+            for each in watched
         ]
 
     async def alarms_page(

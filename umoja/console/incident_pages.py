@@ -365,7 +365,10 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
                 centre.incidents.note, incident.id, actor=member.name, what=text
             )
         except (IncidentUnknown, NoteRefused) as cause:
-            return page(visitor, incident, status=422, error=str(cause), note=text)
+            told = str(cause)
+            return await asyncio.to_thread(
+                lambda: page(visitor, incident, status=422, error=told, note=text)
+            )
         await asyncio.to_thread(
             centre.audit.record,
             actor=member.name,
@@ -394,7 +397,10 @@ def incident_pages(pages: Pages, wall: Wall, centre: Centre) -> list[Any]:
         try:
             await asyncio.to_thread(ACTS[name], centre, incident, member.name, fields)
         except (IncidentUnknown, NoteRefused, StepRefused, RemedyRefused) as cause:
-            return page(visitor, found(incident_id), status=422, error=str(cause))
+            told = str(cause)
+            return await asyncio.to_thread(
+                lambda: page(visitor, found(incident_id), status=422, error=told)
+            )
         await asyncio.to_thread(
             centre.audit.record,
             actor=member.name,

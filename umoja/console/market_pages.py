@@ -7,13 +7,14 @@ from typing import Any
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
-from umoja.console.cards import budget_line, money_line, part_line
+from umoja.console.cards import money_line, part_line
 from umoja.console.charts import SPANS, Chart, Span, chart, mean
-from umoja.console.objective_pages import Budgets
+from umoja.console.objective_pages import Budgets, objective_line, windows
 from umoja.console.pages import FORM_MAX, Asked, Pages, Visitor
 from umoja.console.wall import Wall
 from umoja.console.words import _, later
 from umoja.ops.centre import Centre
+from umoja.ops.objectives import PAGES
 
 INCIDENTS_SHOWN = 8
 
@@ -56,7 +57,8 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre, budgets: Budgets) -> 
             "spans": SPANS,
             "charts": charts(code, span),
             "parts": [part_line(part) for part in telemetry.parts(code)],
-            "budgets": [budget_line(each) for each in await budgets.of(code)],
+            "budgets": [objective_line(each) for each in await budgets.of(code)],
+            "windows": windows(*PAGES),
             "money": [money_line(market, figures, currency) for currency in currencies],
             "incidents": [wall.line(each) for each in recent],
             "faults": pages.sandbox.faults(code) if pages.sandbox is not None else None,

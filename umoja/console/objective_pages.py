@@ -87,7 +87,7 @@ def objective_pages(pages: Pages, budgets: Budgets) -> list[Any]:
             market=market,
             shown=await listed([market] if market else may),
             choices=[(code, place(pages.markets[code])) for code in may],
-            windows=[_windows(*each) for each in (*PAGES, *TICKETS)],
+            windows=windows(*PAGES, *TICKETS),
             days=OBJECTIVE_DAYS,
         )
 
@@ -112,10 +112,16 @@ def _times(tenths: int | None) -> str:
     return "–" if tenths is None else number(tenths / 10, decimals=1)
 
 
-def _windows(long_s: int, short_s: int, tenths: int) -> tuple[str, str, bool]:
-    """Return two windows as people say them, the pace at which they speak, and whether that pages."""
-    limit = number(tenths / 10, decimals=1 if tenths % 10 else 0)
-    return f"{_span(long_s)} · {_span(short_s)}", limit, (long_s, short_s, tenths) in PAGES
+def windows(*pairs: tuple[int, int, int]) -> list[tuple[str, str, bool]]:
+    """Return pairs of windows as people say them, the pace at which each speaks, and whether it pages."""
+    return [
+        (
+            f"{_span(long_s)} · {_span(short_s)}",
+            number(tenths / 10, decimals=1 if tenths % 10 else 0),
+            (long_s, short_s, tenths) in PAGES,
+        )
+        for long_s, short_s, tenths in pairs
+    ]
 
 
 def _span(seconds: int) -> str:

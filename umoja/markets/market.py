@@ -531,8 +531,13 @@ class Market:
         """
         if len(text) > 32:
             return None
-        # Most come bare, and a payout has thousands.
-        digits = text if text.isdigit() else re.sub(r"[\s().\-\u00a0]", "", text)
+        code = self.dialling_code
+        if text.startswith(code) and text.isascii() and text.isdigit():
+            # Most come so, and a payout has thousands.
+            national = text[len(code) :]
+            if len(national) in self.national_length and self._mobile.fullmatch(national):
+                return text
+        digits = re.sub(r"[\s().\-\u00a0]", "", text)
         is_international = digits.startswith(("+", "00"))
         digits = digits.removeprefix("+") if digits.startswith("+") else digits.removeprefix("00")
         if not (digits.isascii() and digits.isdigit()):

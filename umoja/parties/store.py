@@ -39,6 +39,9 @@ _COLUMNS = (
 )
 _VALUES = ", ".join(f":{column.strip()}" for column in _COLUMNS.split(","))
 _CHANGES = ", ".join(f"{column.strip()} = :{column.strip()}" for column in _COLUMNS.split(",")[1:])
+_AT_ONCE = 100  # numbers in one query
+_NAMES = tuple(f"p{at}" for at in range(_AT_ONCE))
+_NAMED = ", ".join(f":{name}" for name in _NAMES)
 _HOLDERS = "role IN ('customer', 'dealer', 'agent') AND status <> 'closed'"
 
 
@@ -80,6 +83,31 @@ class PartyStore:
 
     def by_phone(self, phone: str) -> Party | None:
         return self._find("phone", phone, f"phone = :value AND {_HOLDERS}")
+
+    def by_phones(self, phones: Sequence[str]) -> dict[str, Party]:
+        self._look()
+        known, by = self._known, self._by
+        found: dict[str, Party] = {}
+        unread: list[str] = []
+        for phone in phones:
+            party = known.get(by.get(("phone", phone), 0))
+            if party is None:
+                unread.append(phone)
+            else:
+                found[phone] = party
+        for first in range(0, len(unread), _AT_ONCE):
+            part = unread[first : first + _AT_ONCE]
+            part += part[-1:] * (_AT_ONCE - len(part))  # one form of the statement for all
+            rows = self._database.query(
+                f"SELECT {_COLUMNS} FROM parties WHERE phone IN ({_NAMED}) AND {_HOLDERS}",
+                **dict(zip(_NAMES, part, strict=True)),
+            )
+            for row in rows:
+                party = self._remembered(_party(row))
+                with self._lock:
+                    by["phone", party.phone] = party.id
+                found[party.phone] = party
+        return found
 
     def by_agent_code(self, code: str) -> Party | None:
         return self._find("agent_code", code, "agent_code = :value")
@@ -321,7 +349,9 @@ class PartyStore:
         row = self._database.one(f"SELECT {_COLUMNS} FROM parties WHERE {where}", value=value)
         if row is None:
             return None
-        party = _party(row)
+        return self._remembered(_party(row))
+
+    def _remembered(self, party: Party) -> Party:
         with self._lock:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known.clear()

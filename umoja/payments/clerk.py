@@ -63,6 +63,7 @@ from umoja.switches import Switches
 SIM_LOCK = timedelta(hours=24)
 MARKS_MAX = 100_000
 FORMS_MAX = 20_000
+TOLD_EVERY = 10_000  # lines read at a start between two words of progress
 _MICROSECOND = timedelta(microseconds=1)
 _BOOKED = Step.BOOKED.value
 _CHANGES_USAGE = COUNTS | UNCOUNTS
@@ -132,8 +133,12 @@ class Clerk:
         ledger: Ledger,
         switches: Switches,
         mark_key: bytes,
+        progress: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        """Take the fold up from the ledger's checkpoint and the lines behind it."""
+        """Take the fold up from the ledger's checkpoint and the lines behind it.
+
+        `progress` is told lines read and to read.
+        """
         self.market = market
         self.waiting: dict[str, Order] = {}
         self.moment = Moment(0, date.min)
@@ -160,9 +165,12 @@ class Clerk:
             self.waiting = kept.waiting
         else:
             after = 0
-        for _, story in ledger.stories(after=after):
+        todo = ledger.head - after
+        for done, (_, story) in enumerate(ledger.stories(after=after)):
             if story:
                 self._recall(story)
+            if not done % TOLD_EVERY:
+                progress(done, todo)
 
     def companion(self) -> bytes:
         """Return the fold as bytes, for a checkpoint."""

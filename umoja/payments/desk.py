@@ -98,8 +98,12 @@ class Desk:
         signals: Signals,
         switches: Switches,
         mark_key: bytes = b"",
+        progress: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        """Take the state up from the ledger's checkpoint and the lines behind it."""
+        """Take the state up from the ledger's checkpoint and the lines behind it.
+
+        `progress` is told lines read and to read.
+        """
         self.market = market
         self._ledger = ledger
         self._clock = clock
@@ -110,6 +114,7 @@ class Desk:
             ledger=ledger,
             switches=switches,
             mark_key=mark_key or b"unkeyed",
+            progress=progress,
         )
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
@@ -330,7 +335,7 @@ class Desk:
 
     # Closing
 
-    async def close(self) -> None:
+    async def close(self, *, does_save: bool = True) -> None:
         """Answer what is queued, then write a checkpoint. New orders are told to come back."""
         self._is_closing = True
         if self._worker is not None and self._wake is not None:
@@ -338,7 +343,8 @@ class Desk:
             await self._worker
         if self._executor is not None:
             self._executor.shutdown()
-        self.save()
+        if does_save:
+            self.save()
 
     def save(self) -> None:
         """Write a checkpoint, so that the next start has little to fold. Not from the event loop."""

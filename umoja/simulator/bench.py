@@ -49,6 +49,7 @@ from umoja.simulator.bench_stage import (
     register,
     settle,
 )
+from umoja.simulator.bench_start import started_anew
 from umoja.simulator.bench_workload import Drawer, Workload
 from umoja.storage.migrate import migrate
 from umoja.switches import Switches
@@ -93,6 +94,7 @@ class Plan:
     bulk: int = 0  # payments in one request; 0: each in one of its own
     overload: float = 0.0  # times the measured rate, offered for `seconds`
     is_plotted: bool = False
+    does_restart: bool = False  # start anew afterwards, with all that was done as a tail
 
     @property
     def each(self) -> int:
@@ -140,6 +142,10 @@ def run(plan: Plan, tell: Teller) -> dict[str, Any]:
         found = _measured(plan, ground, runner, Numbers(to_micros(clock.now())), tell)
         tell.step("books", 0, 0)
         books = runner.books()
+        if plan.does_restart:
+            runner.close()
+            tell.step("start", 0, 0)
+            found["start"] = started_anew(where, market.code)
     rate = found["payments_per_s"]
     return {
         "mode": plan.mode.value,
@@ -332,6 +338,8 @@ def _runner(
     ledger = ledger_of(where, ground.market, clock, step=tell.step)
     try:
         settle(ground, ledger, clock, step=tell.step)
+        if plan.does_restart and plan.mode is Mode.LEDGER:
+            ledger.save(ledger.taken())
         meter = Meter(counted=counted)
         if plan.mode is Mode.LEDGER:
             return LedgerRunner(
@@ -394,6 +402,8 @@ def _desk(
             switches=Switches(),
             mark_key=where.mark_key.encode(),
         )
+        if plan.does_restart:
+            desk.save()
         messages = open_sql(where, "messages", market=market.code)
         stack.callback(messages.close)
         migrate(messages, "messages", clock)
@@ -409,6 +419,7 @@ def _desk(
         tell=tell.say,
         durability=durability,
         on_close=rest.close,
+        does_save=not plan.does_restart,
     )
 
 

@@ -40,7 +40,10 @@ class DeskRunner:
         tell: Callable[[str], None],
         durability: dict[str, object],
         on_close: Callable[[], None],
+        does_save: bool = True,
     ) -> None:
+        """Without `does_save` no checkpoint is written at the end: all of the bench is a tail."""
+        self._does_save = does_save
         self._ground = ground
         self._desk = desk
         self._ledger = ledger
@@ -89,7 +92,7 @@ class DeskRunner:
 
     def books(self) -> dict[str, object]:
         with suppress(Fault):  # a checkpoint only shortens the next start
-            self._loop.run(self._desk.close())
+            self._loop.run(self._desk.close(does_save=self._does_save))
         found = prove(self._ledger)
         added = self._ledger.head - self._lines
         # More lines than answers: an open loop stopped waiting for some. Fewer: something was lost.

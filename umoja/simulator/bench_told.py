@@ -63,6 +63,8 @@ def tables(found: dict[str, Any]) -> list[Table]:
         made.append(_loads(found))
     if "overload" in found:
         made.append(_overload(found["overload"]))
+    if "start" in found:
+        made.append(_start(found["start"]))
     made.append(_where(found))
     return made
 
@@ -126,6 +128,18 @@ def _loads(found: dict[str, Any]) -> Table:
     ]
     columns = ("offered a second", "completed", "p50", "p99", "longest", "declined / failed")
     return "Offered loads", columns, rows, "lateness from when each payment was due"
+
+
+def _start(start: dict[str, Any]) -> Table:
+    rows = [
+        ("until payments are taken", f"{start['seconds']} s"),
+        ("books from checkpoint and tail", f"{start['books_s']} s"),
+        ("limits likewise", f"{start['limits_s']} s"),
+        ("lines behind the checkpoint", f"{start['tail_lines']:,} of {start['lines']:,}"),
+        ("accounts", f"{start['accounts']:,}"),
+        ("memory", _with(start["memory_mb"], " MB")),
+    ]
+    return "Start anew, in a process of its own", ("what", "how much"), rows, ""
 
 
 def _overload(flood: dict[str, Any]) -> Table:

@@ -28,7 +28,7 @@ from umoja.ops.localise import smallest
 from umoja.ops.shares import Shares
 
 ALARM_AT = 20.0  # of the sums, in natural logarithms
-BOTH_AT = 22.0
+BAD_AT = 18.0
 FIFTH = 0.2
 HALF = 0.5
 TITLE = "Payments fail more than usual"
@@ -42,10 +42,10 @@ class Failures:
     def __init__(self) -> None:
         self._shares = Shares(least=0.004)
         self._sums = Sums(alarm_at=ALARM_AT)
-        self._bad = Sums(alarm_at=ALARM_AT)  # of a fifth failing
+        self._bad = Sums(alarm_at=BAD_AT)  # of a fifth failing
         self._worst = Sums(alarm_at=ALARM_AT)  # of half and more failing: five in a row are enough
         # What fails and is slow at once is surer than either of them.
-        self._both = Sums(alarm_at=BOTH_AT)
+        self._both = Sums(alarm_at=BAD_AT)
         self._all = (self._sums, self._bad, self._worst, self._both)
         self.slower: Callable[[], Array] = lambda: np.zeros(0)
         self._back = Back()

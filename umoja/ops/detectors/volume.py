@@ -23,6 +23,8 @@ NEAR = 200.0  # payments, of which the level of the last minutes is half believe
 BESIDE = 100.0  # payments of the other channels, of which their level is half believed
 WARM = 400.0  # expected payments before a group is judged
 ALARM_AT = 22.0
+GONE = 0.02  # of the expected that still comes: nothing does, and sooner that is sure
+GONE_AT = 17.0
 TITLE = "Payments do not come"
 
 
@@ -40,6 +42,7 @@ class Volume:
         self._usual_now: Array = np.zeros(0)
         self._expected: dict[str, float] = {}
         self._sums = Sums(alarm_at=ALARM_AT)
+        self._gone = Sums(alarm_at=GONE_AT)
         self._back = Back()
         self._since: dict[str, int] = {}
         self._open: dict[str, tuple[Alarm, int]] = {}
@@ -58,7 +61,12 @@ class Volume:
         may_judge = frame.is_seen & (self._seen >= WARM)
         self._sums.grow(size)
         self._sums.add(np.where(may_judge, gains, 0.0), frame.now_s, frame.step_s)
-        may_learn = frame.is_seen & (self._sums.sums < LEARNS_BELOW) & ~self._sums.is_loud
+        self._gone.grow(size)
+        once = np.minimum(weight, BOUND / 2 / np.maximum(expected, 1e-9))  # never in one step
+        gone = once * (counts[:, ATTEMPTS] * log(GONE) + expected * (1 - GONE))
+        self._gone.add(np.where(may_judge, gone, 0.0), frame.now_s, frame.step_s)
+        is_loud = self._sums.is_loud | self._gone.is_loud
+        may_learn = frame.is_seen & (self._sums.sums < LEARNS_BELOW) & ~is_loud
         if self._since:  # of a market with a part that is cut off the whole is not usual either
             may_learn &= np.array(
                 [group.market not in self._since for group in frame.groups], np.bool_
@@ -86,7 +94,7 @@ class Volume:
 
     def _said(self, frame: Frame) -> list[Alarm]:
         loud: dict[str, list[int]] = {}
-        for place in self._sums.loud():
+        for place in sorted({*self._sums.loud(), *self._gone.loud()}):
             group = frame.groups[place]
             if (group.flow == PAY and group.kind in {"market", "channel"}) or (
                 group.flow == SESSION and group.kind == "market"
@@ -106,7 +114,12 @@ class Volume:
         return said
 
     def _first(self, frame: Frame, market: str, places: list[int]) -> Alarm:
-        began_s = min(int(self._sums.began_s[place]) for place in places)
+        began_s = min(
+            int(sums.began_s[place])
+            for sums in (self._sums, self._gone)
+            for place in sums.loud()
+            if place in places
+        )
         back = self._back.since(began_s)
         whole = frame.places[Group(market, PAY, "market", market)]
         cause, place = Cause(kind="market", name=market, share_percent=100), whole
