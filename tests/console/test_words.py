@@ -242,6 +242,20 @@ def test_a_record_is_translated_where_its_pattern_is_known_and_else_marked_as_en
         assert record("x" * 10_000) == "x" * 10_000
 
 
+def test_no_record_takes_long_to_look_through_whatever_was_written_into_it():
+    texts = ["INC S: , " * 440, "a (allowed by b)" * 240, "task 1 for " * 360, "opened: " * 490]
+    with speaking("fr"):  # a search that goes back would not come back
+        assert all(record(text) for text in texts)
+
+
+def test_a_pattern_fits_as_wildcards_do():
+    with speaking("fr"):
+        assert record("task 1 for b: c for d: e") == f"tâche 1 pour b{NBSP}: c for d: e"
+        assert record("task 1 for : e") == "task 1 for : e"  # a field has a letter at least
+        assert record("task 1 for b: ") == "task 1 for b: "
+        assert record("by zz") == "by zz"
+
+
 def test_names_are_as_people_say_them():
     assert (named("send_money"), named("vendor-liaison")) == ("send money", "vendor liaison")
     with speaking("fr"):

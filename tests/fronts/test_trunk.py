@@ -2,11 +2,17 @@
 
 import asyncio
 import struct
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from umoja.clock import SystemClock
+from tests.postgres import tables
+from umoja.clock import ManualClock, SystemClock, to_micros
+from umoja.house import tell_books
+from umoja.markets import packs
+from umoja.ops.board import ATTEMPTS, FAILED, FEE, FEE_DUE, PAY, REFUSED, SESSION, Group, Key
+from umoja.ops.centre import open_centre
 from umoja.signals import (
     BooksSeen,
     FeesSeen,
@@ -206,3 +212,43 @@ async def test_switches_come_down_and_outlive_the_centre(short, tmp_path, market
     assert of_tz.reason_stopped(market="TZ", product="withdraw") == "maintenance"
     assert kept_switches(tmp_path / "ke.json").stopped == {}
     room.close()
+
+
+async def test_what_a_market_sounds_out_stands_on_the_board_of_the_centre(
+    short, market, until, tmp_path
+):
+    clock = ManualClock(AT)
+    centre = open_centre(
+        tables(tmp_path / "centre.db"), clock=clock, markets=[packs.load("KE"), packs.load("TZ")]
+    )
+    room = Room(short / "trunk.sock")
+    looks: list[str] = []
+
+    def look(books: BooksSeen) -> None:
+        tell_books(centre, books)
+        looks.append(books.market)
+
+    room.exchange = Exchange(switches=Switches(), hear=centre.telemetry.hear, look=look)
+    await room.open()
+    upline = market()
+    upline.hear(SESSIONS)
+    await until(lambda: upline.is_up)
+    for number in range(4):
+        upline.look(
+            replace(BOOKS, clock=to_micros(AT) + 2_400_000, fees=BOOKS.fees if number else [])
+        )
+        await until(lambda number=number: len(looks) > number)
+    await until(lambda: centre.telemetry.board.running("KE").get(Key("KE", SESSION, "", "ussd")))
+    clock.advance(timedelta(seconds=1))
+
+    frame = centre.telemetry.frame()
+
+    assert frame is not None
+    product = frame.counts[frame.places[Group("KE", PAY, "product", "send_money")]]
+    sessions = frame.counts[frame.places[Group("KE", SESSION, "channel", "ussd")]]
+    assert (product[FEE], product[FEE_DUE]) == (3 * 39_00, 3 * 29_25)
+    assert (sessions[ATTEMPTS], sessions[REFUSED], sessions[FAILED]) == (7, 1, 1)
+    assert frame.gauges["clock_offset_ms"] == {("KE", "market process"): 2_400.0}
+    assert frame.gauges["agents_able_permille"] == {("KE", "KE"): 966}
+    room.close()
+    centre.close()

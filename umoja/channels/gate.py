@@ -10,7 +10,7 @@ from typing import Final
 from umoja.channels.native_call import Told, told
 from umoja.channels.problems import problem
 
-IN_WORK_MAX = 3_000  # half of it is less than one client may have at the desk
+IN_WORK_MAX = 6_000  # half of it is less than one client may have at the desk
 HOLD_S: Final = 0.5
 """For so long nothing more is read from a connection that was turned away: it was told to wait."""
 

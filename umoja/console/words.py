@@ -27,6 +27,7 @@ LANGUAGES = {ENGLISH: "English", "fr": "Français"}
 LANGUAGE_COOKIE = "umoja_language"
 ACCEPTED_MAX = 300  # characters of Accept-Language that are read
 RECORD_MAX = 4_000  # a longer record is shown as it was written
+NESTED_MAX = 3  # sentences in sentences
 PROPER = frozenset({"address", "name", "order", "recipient", "target", "text", "who"})
 """Fields of records that are names of somebody or something: they are never translated."""
 THIN_SPACE = "\u202f"  # narrow and never broken: between thousands, before a percent sign
@@ -214,7 +215,7 @@ def recorded(text: str) -> Markup:
 
 
 @lru_cache(maxsize=4_096)
-def _recorded(spoken: str, text: str) -> str | None:
+def _recorded(spoken: str, text: str, deep: int = 0) -> str | None:
     """Return a record in a language; None where no pattern is like it."""
     known = catalogue(spoken)
     if known is None or len(text) > RECORD_MAX:
@@ -222,38 +223,55 @@ def _recorded(spoken: str, text: str) -> str | None:
     whole = known.records.get(text) or known.names.get(text)
     if whole is not None:
         return whole
-    for pattern, said in _patterns(spoken):
-        found = pattern.fullmatch(text)
+    for parts, said in _patterns(spoken):
+        found = _fitted(parts, text)
         if found is not None:
-            pieces = {
-                name: value if name in PROPER else _piece(spoken, value)
-                for name, value in found.groupdict().items()
-            }
-            return _put(said, pieces)
+            return _put(
+                said,
+                {
+                    name: value if name in PROPER else _piece(spoken, value, deep + 1)
+                    for name, value in found.items()
+                },
+            )
     return None
 
 
 @cache
-def _patterns(spoken: str) -> list[tuple[re.Pattern[str], str]]:
-    """Return the patterns of records; those with more letters of their own come first."""
+def _patterns(spoken: str) -> list[tuple[list[str], str]]:
+    """Return the patterns of records, as words and fields by turns; the longest words come first."""
     known = catalogue(spoken)
     assert known is not None, "English records are as they were written"
-    found = []
-    for sentence, said in known.records.items():
-        parts = _FIELD.split(sentence)
-        if len(parts) == 1:
-            continue
-        text = "".join(
-            f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
-        )
-        found.append((len("".join(parts[::2])), re.compile(text, re.DOTALL), said))
-    found.sort(key=lambda each: -each[0])
-    return [(pattern, said) for _length, pattern, said in found]
+    found = [(_FIELD.split(sentence), said) for sentence, said in known.records.items()]
+    found.sort(key=lambda each: -sum(map(len, each[0][::2])))
+    return [each for each in found if len(each[0]) > 1]
 
 
-def _piece(spoken: str, value: str) -> str:
+def _fitted(parts: list[str], text: str) -> dict[str, str] | None:
+    """Return what stands in the fields of a pattern; each has a letter at least.
+
+    The words are looked for from left to right, each once: whatever people write into a record, the
+    time it takes grows with its length only. Expressions that go back would not promise that.
+    """
+    words, names = parts[::2], parts[1::2]
+    at, end = len(words[0]), len(text) - len(words[-1])
+    if not text.startswith(words[0]) or not text.endswith(words[-1]):
+        return None
+    found = {}
+    for name, following in zip(names[:-1], words[1:-1], strict=True):
+        place = text.find(following, at + 1, end)
+        if place < 0:
+            return None
+        found[name] = text[at:place]
+        at = place + len(following)
+    if at >= end:
+        return None
+    found[names[-1]] = text[at:end]
+    return found
+
+
+def _piece(spoken: str, value: str, deep: int) -> str:
     """Return what stood in a field: a name or a sentence of ours translated, a number rewritten."""
-    whole = _recorded(spoken, value)
+    whole = _recorded(spoken, value, deep) if deep <= NESTED_MAX else None
     if whole is not None:
         return whole
     if _NUMBER.fullmatch(value):
