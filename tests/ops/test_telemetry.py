@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.ops.conftest import NOON, gauge, message, order
 from umoja.clock import ManualClock
 from umoja.markets import packs
+from umoja.ops.board import VALUE_FAILED
 from umoja.ops.metrics import exposition
 from umoja.ops.telemetry import PRODUCTS, Part, Telemetry
 from umoja.payments.catalogue import PRODUCTS as CATALOGUE
@@ -389,3 +390,21 @@ def test_the_metrics_page_says_the_same(clock: ManualClock, centre):
     assert 'umoja_success_permille{market="KE"} 1000.0' in text
     assert 'umoja_success_permille{market="GH"}' not in text
     assert 'umoja_moved_today_minor{currency="KES",market="KE"} 10000.0' in text
+
+
+def test_money_of_a_second_currency_is_counted_in_the_market_s_first(clock: ManualClock):
+    telemetry = Telemetry(clock=clock, markets=[packs.load("CD")])
+    failed = {"outcome": Outcome.FAILED, "reason": "bank", "market": "CD"}
+    telemetry.hear(order(clock, value_minor=500, currency="USD", **failed))
+    telemetry.hear(order(clock, value_minor=100_000_00, currency="CDF", **failed))
+    clock.advance(timedelta(seconds=5))
+
+    frame = telemetry.frame()
+
+    counts = frame.counts[
+        next(
+            at for group, at in frame.places.items() if (group.kind, group.name) == ("market", "CD")
+        )
+    ]
+    # 2,778 francs a dollar: 100,000 francs are 36.00 dollars (35.997).
+    assert counts[VALUE_FAILED] == 500 + 3600

@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+import msgspec
 import structlog
 
 from umoja.clock import Clock, to_micros
 from umoja.markets.market import Market
+from umoja.money import Rounding, divide
 from umoja.ops.board import Board, Frame
 from umoja.ops.counters import (
     ATTEMPTS,
@@ -168,6 +170,12 @@ class Telemetry:
             for market in markets
         }
         self.board = Board(self.markets)
+        # Of currencies beside a market's first: the board adds money up, so it has to be of one kind.
+        self._rates = {
+            (market.code, currency): rate
+            for market in markets
+            for currency, rate in market.reference_rates.items()
+        }
         self._usual: dict[str, float] = {}
         self._usual_minute = -1
         self._gauges: dict[str, _Gauge] = {}
@@ -184,7 +192,8 @@ class Telemetry:
         try:
             if isinstance(signal, OrderSeen):
                 self._counters[signal.market].order(signal)
-                self.board.order(signal)
+                rate = self._rates.get((signal.market, signal.currency))
+                self.board.order(signal if rate is None else _in_first_currency(signal, rate))
             elif isinstance(signal, MessagesSeen):
                 self._counters[signal.market].messages_many(
                     signal.second, sent=signal.sent, in_time=signal.in_time, late=signal.late
@@ -518,3 +527,10 @@ _SERIES: dict[str, Callable[[list[int], bool], float | None]] = {
     "p95": lambda row, _: percentile_ms(row[LATENCY:UNTIMED], 950),
     "sms": _sms,
 }
+
+
+def _in_first_currency(seen: OrderSeen, rate: tuple[int, int]) -> OrderSeen:
+    """Return an order with its money in the market's first currency, by the pack's reference rate."""
+    numerator, denominator = rate
+    value = divide(seen.value_minor * denominator, numerator, Rounding.HALF_UP)
+    return msgspec.structs.replace(seen, value_minor=value)
