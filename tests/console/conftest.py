@@ -15,7 +15,7 @@ from tests.stage import NOON, Stage, raised
 from umoja.channels.http import site
 from umoja.channels.ussd import Ussd, ussd_door
 from umoja.clock import ManualClock
-from umoja.console.sandbox import FaultSwitch, Phone, Text
+from umoja.console.sandbox import FaultSwitch, Phone, Surprise, Text
 from umoja.console.site import console
 from umoja.markets.texts import Texts
 from umoja.ops.centre import Centre, open_centre
@@ -39,6 +39,7 @@ class Toys:
     inboxes: dict[tuple[str, str], list[Text]] = field(default_factory=dict)
     on: set[tuple[str, str]] = field(default_factory=set)
     drilled: list[tuple[str, str]] = field(default_factory=list)
+    last: Surprise | None = None
 
     def phones(self, market: str) -> list[Phone]:
         return self.people.get(market, [])
@@ -65,6 +66,12 @@ class Toys:
 
     def drill(self, market: str, name: str) -> None:
         self.drilled.append((market, name))
+
+    def surprise(self) -> None:
+        self.drilled.append(("somewhere", "something"))
+
+    def surprised(self) -> Surprise | None:
+        return self.last
 
 
 @dataclass

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.console.conftest import PASSWORD, Desk, Opened, told
+from tests.stage import NOON
 from umoja.console import site as console_site
+from umoja.console.sandbox import Surprise
 from umoja.signals import Outcome
 
 FOLDER = Path(console_site.__file__).parent
@@ -172,6 +174,8 @@ RIGHTS = [
     ("POST", "/incidents/INC-000001/notes", 403, 303, 303),
     ("POST", "/markets/KE/faults/airtime-dead", 403, 303, 303),
     ("POST", "/markets/KE/drills/sms-route-dead", 403, 303, 303),
+    ("GET", "/drills", 200, 200, 200),
+    ("POST", "/drills", 403, 303, 303),
     ("POST", "/staff", 403, 403, 303),
     ("POST", "/staff/zuri/remove", 403, 403, 303),
 ]
@@ -321,6 +325,25 @@ async def test_unknown_faults_and_drills_are_refused(desk: Desk):
     ):
         assert (await desk.post(path, on="1")).status_code == 404, path
     assert desk.toys.drilled == []
+
+
+async def test_a_surprise_is_kept_secret_until_it_is_over_and_then_told(desk: Desk):
+    await desk.enter("amina", "engineer")
+    assert "Surprise me" in (await desk.get("/drills")).text
+    await desk.post("/drills")
+    assert desk.toys.drilled == [("somewhere", "something")]
+    desk.toys.last = Surprise(is_running=True)
+    running = (await desk.get("/drills")).text
+    assert "It runs, or is about to begin." in running
+    assert "Surprise me" not in running
+    desk.toys.last = Surprise(
+        is_running=False, market="KE", title="Airtime is dead", began_at=NOON,
+        incident="INC-000001", found_s=25, acknowledged_s=61,
+    )  # fmt: skip
+    told = (await desk.get("/drills")).text
+    assert "Airtime is dead" in told
+    assert "Kenya" in told
+    assert ("after 25 s" in told, "after 61 s" in told, "never" in told) == (True, True, True)
 
 
 # What is written down

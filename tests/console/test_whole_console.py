@@ -51,6 +51,7 @@ SIGNED_IN = [
     "/audit",
     "/account",
     "/handset",
+    "/drills",
     "/no-such-page",
 ]
 SIGNED_OUT = ["/", "/sign-in", "/incidents/INC-000001", f"/pages/{SECRET}"]

@@ -385,7 +385,7 @@ async def worked(desk: Desk) -> Desk:
 PAGES = [
     "/", "/markets/KE", "/markets/KE?span=24h", "/incidents", "/incidents?state=open",
     "/incidents/INC-000001", "/incidents/times", "/on-call", "/staff", "/audit", "/account",
-    "/handset", "/sign-in", "/alarms", "/silences", "/tokens", "/regulators", "/objectives",
+    "/handset", "/drills", "/sign-in", "/alarms", "/silences", "/tokens", "/regulators", "/objectives",
     "/on-call/swaps", "/call-centre", "/incidents/INC-000001/telling",
     "/incidents/INC-000001/make-good", "/incidents/INC-000001/notices",
 ]  # fmt: skip

@@ -35,6 +35,24 @@ class FaultSwitch:
     has_drill: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surprise:
+    """A drill of which nobody is told what and where it is, until it is over.
+
+    While `is_running` the rest is empty. `incident` is the one that was found in that market, '' where
+    none was; the times are seconds from the fault's beginning, None where it did not happen.
+    """
+
+    is_running: bool
+    market: str = ""
+    title: str = ""
+    began_at: datetime | None = None
+    incident: str = ""
+    found_s: int | None = None
+    acknowledged_s: int | None = None
+    mitigated_s: int | None = None
+
+
 class Sandbox(Protocol):
     """A running sandbox. Market codes are those of its branches; KeyError for any other."""
 
@@ -52,4 +70,12 @@ class Sandbox(Protocol):
 
     def drill(self, market: str, name: str) -> None:
         """Start a drill; one that runs already is left alone."""
+        ...
+
+    def surprise(self) -> None:
+        """Let something go wrong somewhere within two minutes; one that runs is left alone."""
+        ...
+
+    def surprised(self) -> Surprise | None:
+        """Return the drill that runs, or what the last one was; None before the first."""
         ...

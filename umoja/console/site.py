@@ -11,6 +11,7 @@ from litestar.static_files import create_static_files_router
 
 from umoja.clock import Clock
 from umoja.console.alarm_pages import alarm_pages
+from umoja.console.drill_pages import drill_pages
 from umoja.console.duty_pages import duty_pages
 from umoja.console.handset import handset_pages
 from umoja.console.incident_pages import incident_pages
@@ -77,6 +78,7 @@ def console(
     ]
     if sandbox is not None:
         handlers += handset_pages(pages, sandbox)
+        handlers += drill_pages(pages, sandbox, centre)
 
     def speak(request: Asked) -> None:
         pages.speak(request)

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
+from random import Random
 
 import structlog
 
 from umoja.app import Hall
-from umoja.console.sandbox import FaultSwitch, Phone, Text
+from umoja.console.sandbox import FaultSwitch, Phone, Surprise, Text
 from umoja.parties.party import Role
 from umoja.simulator.drill import DETECTOR_OF, drill
 from umoja.simulator.faults import Faults
 from umoja.simulator.population import Population
+from umoja.simulator.surprise import Surprises
 
 PHONES_MAX = 1_000  # of each role; the first ones made
 
@@ -37,6 +39,14 @@ class SandboxDesk:
         self._faults = faults
         self._phones: dict[str, tuple[int, list[Phone]]] = {}
         self._drills: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._surprises = Surprises(
+            centre=hall.centre,
+            faults=faults,
+            markets=list(hall.houses),
+            clock=hall.clock,
+            random=Random(),  # noqa: S311  nobody's money hangs on it
+        )
+        self._surprise: asyncio.Task[None] | None = None
 
     def phones(self, market: str) -> list[Phone]:
         """Return customers and agents who may be played, customers first."""
@@ -74,7 +84,8 @@ class SandboxDesk:
             FaultSwitch(
                 name=each.name,
                 title=each.title,
-                is_on=self._faults.is_on(market, each.name),
+                is_on=self._faults.is_on(market, each.name)
+                and not self._surprises.is_hidden(market, each.name),
                 has_drill=each.name in DETECTOR_OF,
             )
             for each in self._faults.list(market)
@@ -90,10 +101,21 @@ class SandboxDesk:
             return
         self._drills[market, name] = asyncio.create_task(self._drill(market, name))
 
+    def surprise(self) -> None:
+        if self._surprise is None or self._surprise.done():
+            self._surprise = asyncio.create_task(self._surprises.run(), name="surprise")
+            self._surprise.add_done_callback(_tell_if_died)
+
+    def surprised(self) -> Surprise | None:
+        if self._surprise is not None and not self._surprise.done():
+            return Surprise(is_running=True)
+        return self._surprises.last
+
     async def close(self) -> None:
-        for task in self._drills.values():
+        tasks = [*self._drills.values(), *([self._surprise] if self._surprise else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._drills.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _drill(self, market: str, name: str) -> None:
         drilled = await drill(
@@ -110,3 +132,8 @@ class SandboxDesk:
             passed=drilled.is_passed,
             noticed_after_s=drilled.noticed_after_s,
         )
+
+
+def _tell_if_died(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("simulator.surprise.died", exc_info=task.exception())
