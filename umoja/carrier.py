@@ -191,7 +191,7 @@ class _Market:
         self._numbers = itertools.count()
         self._asked: dict[int, Future[list[int | None]]] = {}
         self._unsaid: list[Signal] = []
-        self._plain: dict[tuple[str, str, int], list[int]] = {}  # sent, in time, late: by second
+        self._plain: dict[tuple[str, str, int], list[int]] = {}  # sent and in time, by second
         self._is_saying = False
         self.is_gone = asyncio.Event()
         self.frames = Frames(self._take, self._lost)
@@ -226,7 +226,7 @@ class _Market:
         if not self._is_saying:
             self._is_saying = True
             self._loop.call_later(TELL_EVERY_S, self.say)
-        if not isinstance(told, MessageSeen) or told.state == "failed":
+        if not isinstance(told, MessageSeen) or _is_harm(told):
             self._unsaid.append(told)
             if len(self._unsaid) >= BATCH_MAX:
                 self._send_unsaid()
@@ -234,14 +234,14 @@ class _Market:
         is_sent = told.state == "sent"
         now_s = told.at.timestamp()
         second = int(now_s if is_sent else now_s - told.waited_s)
-        counts = self._plain.setdefault((told.market, told.route, second), [0, 0, 0])
-        counts[0 if is_sent else 1 if told.waited_s <= RECEIPT_DUE_S else 2] += 1
+        counts = self._plain.setdefault((told.market, told.route, second), [0, 0])
+        counts[0 if is_sent else 1] += 1
 
     def say(self) -> None:
         """Tell what was heard and not told yet. Call it in the loop."""
         self._is_saying = False
         plain, self._plain = self._plain, {}
-        for (market, route, second), (sent, in_time, late) in plain.items():
+        for (market, route, second), (sent, in_time) in plain.items():
             self._unsaid.append(
                 MessagesSeen(
                     market=market,
@@ -249,7 +249,6 @@ class _Market:
                     second=second,
                     sent=sent,
                     in_time=in_time,
-                    late=late,
                 )
             )
         self._send_unsaid()
@@ -284,6 +283,11 @@ async def _read_switches(path: Path, routes: Switches) -> None:
         except Unavailable as cause:
             log.warning("carrier.switches.unread", cause=str(cause))  # the last known ones hold
         await asyncio.sleep(SWITCHES_EVERY_S)
+
+
+def _is_harm(told: MessageSeen) -> bool:
+    """Tell whether a customer misses or missed a receipt: what it was for has to be counted."""
+    return told.state == "failed" or (told.state == "delivered" and told.waited_s > RECEIPT_DUE_S)
 
 
 def _pace() -> Pace:

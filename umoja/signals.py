@@ -68,10 +68,10 @@ class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
 
 
 class MessagesSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
-    """Many text messages that a route took in one second, or has delivered since.
+    """Many text messages that a route took in one second, or has delivered since, and in time.
 
-    It says what as many MessageSeen would say of `sent` and `delivered`; those that failed are always
-    told one by one. `second` is when the route took them, whole seconds since 1970.
+    It says what as many MessageSeen would say of `sent` and `delivered`; those that failed or are late
+    are always told one by one. `second` is when the route took them, whole seconds since 1970.
     """
 
     market: str
@@ -79,7 +79,6 @@ class MessagesSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     second: int
     sent: int = 0
     in_time: int = 0  # delivered within RECEIPT_DUE_S of being taken
-    late: int = 0
 
 
 class SessionsSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):

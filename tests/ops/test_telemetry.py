@@ -12,10 +12,14 @@ from tests.ops.conftest import NOON, gauge, message, order
 from umoja.clock import ManualClock
 from umoja.markets import packs
 from umoja.ops.board import VALUE_FAILED
+from umoja.ops.centre import Centre
+from umoja.ops.finding import Counts
+from umoja.ops.incident import Cause
+from umoja.ops.localise import route_of
 from umoja.ops.metrics import exposition
 from umoja.ops.telemetry import PRODUCTS, Part, Telemetry
 from umoja.payments.catalogue import PRODUCTS as CATALOGUE
-from umoja.signals import Outcome
+from umoja.signals import MessagesSeen, Outcome
 
 DAY = timedelta(days=1)
 
@@ -408,3 +412,37 @@ def test_money_of_a_second_currency_is_counted_in_the_market_s_first(clock: Manu
     ]
     # 2,778 francs a dollar: 100,000 francs are 36.00 dollars (35.997).
     assert counts[VALUE_FAILED] == 500 + 3600
+
+
+def test_a_receipt_that_is_late_touches_its_customer_and_one_that_is_late_and_lost_counts_once(
+    centre: Centre, clock: ManualClock
+):
+    seen = centre.telemetry
+    for state, waited_s, mark in (
+        ("delivered", 2.0, 11), ("delivered", 20.0, 12), ("failed", 31.0, 13), ("delivered", 90.0, 13),
+    ):  # fmt: skip
+        seen.hear(
+            message(
+                clock, state, waited_s=waited_s, order_mark=mark, payer_mark=mark, value_minor=500
+            )
+        )
+    now = int(clock.now().timestamp())
+    harm = seen.harm("KE", Counts.RECEIPTS).between(0, now)
+    assert (harm.payments, harm.value_minor, harm.customers) == (2, {"KES": 1_000}, 2)
+
+
+def test_a_slow_route_is_named_where_it_is_the_only_one(centre: Centre, clock: ManualClock):
+    seen = centre.telemetry
+    seen.hear(MessagesSeen(market="KE", route="a", second=int(clock.now().timestamp()), sent=9))
+    clock.advance(timedelta(seconds=5))
+    assert route_of(seen.frame(), "KE") == Cause(kind="vendor", name="a", share_percent=100)
+    for route in ("a", "b"):
+        seen.hear(
+            MessagesSeen(market="KE", route=route, second=int(clock.now().timestamp()), sent=9)
+        )
+    clock.advance(timedelta(seconds=5))
+    assert route_of(seen.frame(), "KE") is None
+    seen.hear(MessagesSeen(market="KE", route="a", second=int(clock.now().timestamp()), sent=9))
+    seen.hear(message(clock, "failed", route="b"))
+    clock.advance(timedelta(seconds=5))
+    assert route_of(seen.frame(), "KE").name == "b"

@@ -138,7 +138,7 @@ class Counters:
         with self._lock:
             self.messages.add(second, column)
             self.minutes.add(second, MINUTE_MESSAGE + column)
-            if column == LOST:
+            if column in {LOST, LATE}:  # a payment whose receipt is late and then lost counts once
                 self.lost_receipts.add(
                     int(now_s),
                     product=self._product(seen.product),
@@ -148,12 +148,10 @@ class Counters:
                     order=seen.order_mark,
                 )
 
-    def messages_many(
-        self, second: int, *, sent: int = 0, in_time: int = 0, late: int = 0, lost: int = 0
-    ) -> None:
+    def messages_many(self, second: int, *, sent: int = 0, in_time: int = 0, lost: int = 0) -> None:
         """Count many messages of one period at once; those that are lost without what they told of."""
         with self._lock:
-            for column, count in ((SENT, sent), (IN_TIME, in_time), (LATE, late), (LOST, lost)):
+            for column, count in ((SENT, sent), (IN_TIME, in_time), (LOST, lost)):
                 if count:
                     self.messages.add(second, column, count)
                     self.minutes.add(second, MINUTE_MESSAGE + column, count)

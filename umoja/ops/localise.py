@@ -44,8 +44,13 @@ def smallest(
 
 
 def route_of(frame: Frame, market: str) -> Cause | None:
-    """Return the SMS route that loses the most of its messages now, or None where none does."""
+    """Return the SMS route that loses the most of its messages now.
+
+    Where none loses any (they may be slow), the only one that carries messages; None where there are
+    several.
+    """
     best, worst = None, 0.0
+    carrying: list[str] = []
     whole = frame.places.get(Group(market, SMS, "market", market))
     if whole is None:
         return None
@@ -54,6 +59,8 @@ def route_of(frame: Frame, market: str) -> Cause | None:
         if group.market != market or group.flow != SMS or group.kind != "vendor":
             continue
         lost, sent = frame.counts[place, FAILED], frame.counts[place, ATTEMPTS]
+        if sent:
+            carrying.append(group.name)
         share = float(lost / max(sent, lost, 1.0))
         if lost and share > worst:
             worst = share
@@ -62,4 +69,6 @@ def route_of(frame: Frame, market: str) -> Cause | None:
                 name=group.name,
                 share_percent=min(100, round(100 * float(lost) / max(total, 1.0))),
             )
+    if best is None and len(carrying) == 1:
+        return Cause(kind="vendor", name=carrying[0], share_percent=100)
     return best

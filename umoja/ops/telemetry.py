@@ -196,7 +196,7 @@ class Telemetry:
                 self.board.order(signal if rate is None else _in_first_currency(signal, rate))
             elif isinstance(signal, MessagesSeen):
                 self._counters[signal.market].messages_many(
-                    signal.second, sent=signal.sent, in_time=signal.in_time, late=signal.late
+                    signal.second, sent=signal.sent, in_time=signal.in_time
                 )
                 self.board.messages(signal)
             elif isinstance(signal, SessionsSeen):
