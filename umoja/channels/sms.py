@@ -93,7 +93,8 @@ class Receipts:
         self._pace = pace or Pace()
         self._queue: asyncio.Queue[Sequence[Message]] = asyncio.Queue()
         self._in_hand: set[int] = set()
-        self._awaited: OrderedDict[str, tuple[Message, int]] = OrderedDict()
+        # What was handed over, when, and to which route: there may be another one by now.
+        self._awaited: OrderedDict[str, tuple[Message, int, str]] = OrderedDict()
         self._sent: dict[int, int] = {}  # by place: when it was taken; not noted yet
         self._fates: deque[tuple[int, Fate]] = deque(maxlen=FATES_MAX)
         # Told by the route, and not remembered here: what it is and whether it was delivered.
@@ -137,10 +138,10 @@ class Receipts:
         if known is None:
             self._untold.append((message_id, False))
             return
-        message, sent_at = known
+        message, sent_at, route = known
         self._fates.append((message.place, Fate.LOST))
         now = self._clock.now()
-        self._tell(message, "failed", (to_micros(now) - sent_at) / _SECOND, now)
+        self._tell(message, "failed", (to_micros(now) - sent_at) / _SECOND, now, route)
 
     def on_delivered(self, message_ids: Sequence[str]) -> None:
         """Hear from the route that messages are on their phones: `on_receipt` for many at once."""
@@ -152,10 +153,10 @@ class Receipts:
             if known is None:
                 self._untold.append((message_id, True))
                 continue
-            message, sent_at = known
+            message, sent_at, route = known
             is_noted(message.place, None)
             note((message.place, Fate.DELIVERED))
-            self._tell(message, "delivered", (at - sent_at) / _SECOND, now)
+            self._tell(message, "delivered", (at - sent_at) / _SECOND, now, route)
 
     # Looking into the file
 
@@ -327,18 +328,21 @@ class Receipts:
 
     def _is_taken(self, message: Message, at: int, now: datetime) -> None:
         self._refused_in_a_row = 0
-        if message.id in self._awaited:
-            self._awaited[message.id] = (message, at)
+        route = self._route.name
+        known = self._awaited.get(message.id)
+        if known is not None:
+            route = known[2]
+            self._awaited[message.id] = (message, at, route)
         self._sent[message.place] = at  # also where it was delivered already: that note wins
-        self._tell(message, "sent", (at - message.since) / _SECOND, now)
+        self._tell(message, "sent", (at - message.since) / _SECOND, now, route)
 
     def _is_refused(self, message: Message, now: datetime) -> None:
         """Note that the route did not take it, or may have: the same id again is harmless."""
         self._refused_in_a_row += 1
         self._fates.append((message.place, Fate.REFUSED))
-        was_awaited = self._awaited.pop(message.id, None) is not None
-        if was_awaited and message.tries == 0:
-            self._tell(message, "failed", 0, now)
+        known = self._awaited.pop(message.id, None)
+        if known is not None and message.tries == 0:
+            self._tell(message, "failed", 0, now, known[2])
 
     def _log_bug(self, event: str, cause: Exception, **rest: str) -> None:
         """Tell where it happened, but not the words of the trouble: a phone may stand in them."""
@@ -346,9 +350,9 @@ class Receipts:
         log.error(event, market=self._market, kind=type(cause).__name__, place=place, **rest)
 
     def _await(self, batch: Sequence[Message], at: int) -> None:
-        awaited = self._awaited
+        awaited, route = self._awaited, self._route.name
         for message in batch:
-            awaited[message.id] = (message, at)
+            awaited[message.id] = (message, at, route)
         while len(awaited) > AWAITED_MAX:
             awaited.popitem(last=False)
 
@@ -361,15 +365,20 @@ class Receipts:
         heard = {place for place, _ in self._fates}
         now = self._clock.now()
         for message, sent_at in lost:
-            if self._awaited.pop(message.id, None) is not None or message.place not in heard:
-                self._tell(message, "failed", (to_micros(now) - sent_at) / _SECOND, now)
+            known = self._awaited.pop(message.id, None)
+            if known is not None or message.place not in heard:
+                route = known[2] if known is not None else ""
+                self._tell(message, "failed", (to_micros(now) - sent_at) / _SECOND, now, route)
 
-    def _tell(self, message: Message, state: str, waited_s: float, now: datetime) -> None:
+    def _tell(
+        self, message: Message, state: str, waited_s: float, now: datetime, route: str = ""
+    ) -> None:
+        """Tell of a message; `route` is the one in use now where it is not known which took it."""
         self._signals.send(
             MessageSeen(
                 at=now,
                 market=self._market,
-                route=self._route.name,
+                route=route or self._route.name,
                 state=state,
                 product=message.product,
                 value_minor=message.value_minor,

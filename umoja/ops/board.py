@@ -15,7 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from umoja.ops.rings import latency_bucket
-from umoja.signals import FeesSeen, MessageSeen, MessagesSeen, OrderSeen, Outcome, SessionsSeen
+from umoja.signals import (
+    RECEIPT_DUE_S,
+    FeesSeen,
+    MessageSeen,
+    MessagesSeen,
+    OrderSeen,
+    Outcome,
+    SessionsSeen,
+)
 
 # Columns of a key. Money is in minor units of the market's first currency.
 (
@@ -134,8 +142,8 @@ class Board:
                 columns[UNCLEAR] += 1
 
     def message(self, seen: MessageSeen) -> None:
-        """Count one message of a route."""
-        if seen.state == "delivered":
+        """Count one message of a route: taken, or missing. One that comes late was missing too."""
+        if seen.state == "delivered" and seen.waited_s <= RECEIPT_DUE_S:
             return
         key = Key(seen.market, SMS, "", "", seen.route, "")
         with self._lock:

@@ -44,13 +44,8 @@ def smallest(
 
 
 def route_of(frame: Frame, market: str) -> Cause | None:
-    """Return the SMS route that loses the most of its messages now.
-
-    Where none loses any (they may be slow), the only one that carries messages; None where there are
-    several.
-    """
+    """Return the SMS route of which the most messages are missing now, or None where none is."""
     best, worst = None, 0.0
-    carrying: list[str] = []
     whole = frame.places.get(Group(market, SMS, "market", market))
     if whole is None:
         return None
@@ -59,8 +54,6 @@ def route_of(frame: Frame, market: str) -> Cause | None:
         if group.market != market or group.flow != SMS or group.kind != "vendor":
             continue
         lost, sent = frame.counts[place, FAILED], frame.counts[place, ATTEMPTS]
-        if sent:
-            carrying.append(group.name)
         share = float(lost / max(sent, lost, 1.0))
         if lost and share > worst:
             worst = share
@@ -69,6 +62,20 @@ def route_of(frame: Frame, market: str) -> Cause | None:
                 name=group.name,
                 share_percent=min(100, round(100 * float(lost) / max(total, 1.0))),
             )
-    if best is None and len(carrying) == 1:
-        return Cause(kind="vendor", name=carrying[0], share_percent=100)
     return best
+
+
+def only_route(frame: Frame, market: str) -> Cause | None:
+    """Return the one SMS route that takes messages now, None where there are several or none.
+
+    Of a slow one nothing is known to be missing for a while.
+    """
+    taking = [
+        group.name
+        for group, place in frame.places.items()
+        if group.market == market
+        and group.flow == SMS
+        and group.kind == "vendor"
+        and frame.counts[place, ATTEMPTS]
+    ]
+    return Cause(kind="vendor", name=taking[0], share_percent=100) if len(taking) == 1 else None

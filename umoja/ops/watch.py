@@ -33,7 +33,7 @@ from umoja.ops.finding import Alarm, Counts, Detector, Finding, Wide
 from umoja.ops.impact import PERIOD_S, Harm
 from umoja.ops.incident import Cause
 from umoja.ops.incidents import Incidents, Scene
-from umoja.ops.localise import route_of
+from umoja.ops.localise import only_route, route_of
 from umoja.ops.telemetry import Telemetry
 
 DETECTORS: tuple[Detector, ...] = (SmsReceipts(),)
@@ -67,6 +67,10 @@ ROOTS = frozenset({"clock_skew", "expiry"})
 
 HELD_S = 7_200
 """So long what fails in a market with such a trouble is not learned as usual."""
+
+SWITCHED_S = 600
+"""So long after a route was named, another one that takes the texts may be its remedy: the texts that
+the first one still owes are not its fault."""
 
 BOOKS = frozenset({"trust_gap", "invariants"})
 
@@ -125,6 +129,7 @@ class Watch:
         self._on_duty: dict[tuple[str, str], Detector] = {}
         self._muted: set[tuple[str, str, str]] = set()
         self._routes: dict[str, Cause] = {}
+        self._named_s: dict[str, int] = {}  # when a route was named last, by market
         for market in telemetry.markets:
             for detector in DETECTORS:
                 opened_at = incidents.is_open(market, detector.name)
@@ -171,8 +176,11 @@ class Watch:
             cause = self._routes.get(market)
             if cause is None and frame is not None:
                 cause = route_of(frame, market)
+                if cause is None and facts.now_s - self._named_s.get(market, 0) > SWITCHED_S:
+                    cause = only_route(frame, market)
                 if cause is not None:
                     self._routes[market] = cause
+                    self._named_s[market] = facts.now_s
             self._incidents.found(
                 market,
                 name,
