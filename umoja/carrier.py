@@ -87,9 +87,19 @@ class Carriage:
     """Keeps one market's carrier running, answers what it asks, and passes on what it tells."""
 
     def __init__(
-        self, *, duty: Duty, branch: Branch, directory: Directory, signals: Signals
+        self,
+        *,
+        duty: Duty,
+        branch: Branch,
+        directory: Directory,
+        signals: Signals,
+        told: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Take the market process's own duty: the carrier gets the same, but for its role."""
+        """Take the market process's own duty: the carrier gets the same, but for its role.
+
+        `told` hears the number of its process whenever a new one is started, 0 where it died.
+        """
+        self._told = told
         self._duty = duty
         self._desk = branch.desk
         self._wallets = branch.wallets
@@ -108,6 +118,7 @@ class Carriage:
             code = await self._once()
             log.error("carrier.died", market=self._duty.markets[0], pid=self.pid, code=code)
             self.pid = 0
+            self._told(0)
             if loop.time() - began_s >= HEALTHY_AFTER_S:
                 pause_s = AGAIN_AFTER_S
             await asyncio.sleep(pause_s)
@@ -132,6 +143,7 @@ class Carriage:
             )
             number = theirs.fileno()
         self.pid = process.pid
+        self._told(self.pid)
         duty = msgspec.structs.replace(self._duty, role="receipts", listening=number)
         try:
             assert process.stdin is not None, "it was asked for"

@@ -78,6 +78,7 @@ class Post:
     restarts: int = 0
     has_told: bool = False  # at least once that it is ready, or shut
     opened: set[str] | None = None
+    carrier: int = 0  # the process that carries a market's receipts, which the market starts
 
     @property
     def role(self) -> str:
@@ -196,7 +197,9 @@ class Keeper:
             except msgspec.MsgspecError:
                 log.warning("keeper.noise", process=post.duty.name)
                 continue
-            if told.word == "open":
+            if told.word == "carrier":
+                post.carrier = int(told.about)
+            elif told.word == "open":
                 assert post.opened is not None, "it was started"
                 post.opened.add(told.about)
             else:
@@ -225,6 +228,11 @@ class Keeper:
                 post.restarts,
             )
             for post in self.posts
+        ]
+        rows += [
+            _row("receipts", post.market, post.carrier, None, "ready", "", 0)
+            for post in self.posts
+            if post.carrier and post.state == "ready"
         ]
         draft = self._data / f"{PROCESSES}.new"
         try:

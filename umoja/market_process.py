@@ -93,6 +93,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         branch=house.branch,
         directory=house.store,
         signals=signals,
+        told=lambda pid: tell("carrier", str(pid)),
     )
     ussd = Ussd(
         branches={code: house.branch},

@@ -360,6 +360,7 @@ def test_each_request_finds_its_process(apart: Apart):
 
 def test_ps_shows_what_runs_and_a_second_start_is_refused(apart: Apart, tmp_path: Path):
     until(apart.all_ready)
+    until(lambda: sum(row["role"] == "receipts" for row in apart.rows()) == 2)
     shown = subprocess.run(
         [sys.executable, "-m", "umoja", "ps", "--data", str(apart.data), "--json"],
         capture_output=True,
@@ -373,8 +374,10 @@ def test_ps_shows_what_runs_and_a_second_start_is_refused(apart: Apart, tmp_path
         ("centre", ""),
         ("front", ""),
         ("front", ""),
+        ("receipts", "KE"),
+        ("receipts", "LS"),
     ]
-    assert len({row["pid"] for row in rows}) == 6
+    assert len({row["pid"] for row in rows}) == 8
     assert {row["state"] for row in rows} == {"ready"}
     file = tmp_path / "umoja.toml"
     text = apart.file.read_text()
