@@ -154,7 +154,7 @@ def _drawn(
             name=name,
             describes=says,
             level=found.usual,
-            top=written(most),
+            top=written(most) if found.total > 0 else "",  # an empty chart has no scale
             most=most,
             marks=[
                 Mark(at=(at.timestamp() - since * 60) / length, name=said, kind=kind)
