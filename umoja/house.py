@@ -5,7 +5,7 @@ A hall holds the houses of all markets in one process; a market process holds on
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from umoja.markets.texts import Texts
 from umoja.opening import open_ledger, open_sql
 from umoja.ops.centre import Centre
 from umoja.ops.incidents import Hanging
+from umoja.parties.party import Party
 from umoja.parties.store import PartyStore, PinKeyWrong
 from umoja.partners.airtime import SimulatedAirtime
 from umoja.partners.banks import SimulatedBank
@@ -59,6 +60,17 @@ log = structlog.get_logger()
 
 Progress = Callable[[str], None]
 """Told in a few words how far the reading of a journal is."""
+
+
+class _SettledPurses:
+    """Purses for whoever writes texts in a thread: a text must not tell what a crash could undo."""
+
+    def __init__(self, desk: Desk, wallets: Wallets) -> None:
+        self._desk = desk
+        self._wallets = wallets
+
+    def free(self, asked: Sequence[tuple[Party, str]]) -> list[int | None]:
+        return self._desk.settled_elsewhere(lambda: self._wallets.free(asked))
 
 
 class _Reading:
@@ -202,7 +214,7 @@ def open_house(
             where=config,
             clock=clock,
             directory=store,
-            purses=branch.wallets,
+            purses=_SettledPurses(desk, branch.wallets),
             feed=desk,
             texts=texts,
             signals=signals,

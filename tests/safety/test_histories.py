@@ -200,7 +200,10 @@ async def test_nobody_is_told_what_a_failed_commit_takes_back(tmp_path):
         await asyncio.sleep(0.001)
     reading = asyncio.create_task(stage.desk.settled(lambda: stage.has(payer, "wallet")))
     looking = asyncio.create_task(stage.desk.look_up(stage.desk.order_id("test", "waits")))
-    early, _ = await asyncio.wait([reading, looking], timeout=0.05)
+    threaded = asyncio.create_task(
+        asyncio.to_thread(stage.desk.settled_elsewhere, lambda: stage.has(payer, "wallet"))
+    )
+    early, _ = await asyncio.wait([reading, looking, threaded], timeout=0.05)
     other.execute("UPDATE writer SET epoch = epoch + 1")  # another writer takes over
     other.execute("COMMIT")
     other.close()
@@ -210,6 +213,7 @@ async def test_nobody_is_told_what_a_failed_commit_takes_back(tmp_path):
             await answer
     assert not early, "it was told before it was durable"
     assert await reading == 1_000_00
+    assert await threaded == 1_000_00
     assert await looking is None
     stage.close()
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from umoja.clock import Clock, to_micros
-from umoja.faults import Busy, Fault
+from umoja.faults import Busy, Fault, Unavailable
 from umoja.ids import receipt_place
 from umoja.ledger.ledger import Batch, Ledger
 from umoja.markets.market import Market, Service
@@ -33,6 +33,7 @@ from umoja.switches import Switches
 
 QUEUE_MAX = 20_000
 BATCH_MAX = 1_000
+SETTLED_WITHIN_S = 10
 GATHER_FOR = timedelta(milliseconds=1)
 
 _BOOKED, _SETTLED = Step.BOOKED.value, Step.SETTLED.value
@@ -266,6 +267,21 @@ class Desk:
             if not committing.cancelled() and committing.exception() is None:
                 return found
             await asyncio.sleep(0)  # what was read is taken back, and read again
+
+    def settled_elsewhere(self, read: Callable[[], Found]) -> Found:
+        """Return what `read` finds, once all of it is durable: `settled`, for other threads.
+
+        Never from the event loop. Raise Unavailable where the loop does not come to it in time.
+        """
+        loop = self._loop
+        if loop is None:  # nothing is committed beside whoever asks
+            return read()
+        waiting = asyncio.run_coroutine_threadsafe(self.settled(read), loop)
+        try:
+            return waiting.result(SETTLED_WITHIN_S)
+        except TimeoutError as cause:
+            waiting.cancel()
+            raise Unavailable("the desk is too busy to say what is settled") from cause
 
     async def price(
         self,
