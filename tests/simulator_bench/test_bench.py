@@ -289,11 +289,11 @@ def test_ctrl_c_stops_everything_and_cleans_up(tmp_path: Path, mode):
         children = children_of(bench.pid)
         assert bool(children) == (mode == "http")
         bench.send_signal(signal.SIGINT)
-        bench.communicate(timeout=60)
+        _, said = bench.communicate(timeout=60)
     finally:
         bench.kill()
         bench.communicate()
-    assert bench.returncode == 130
+    assert bench.returncode == 130, said
     assert leftovers(tmp_path) == []
     assert [child for child in children if Path(f"/proc/{child}").exists()] == []
 
