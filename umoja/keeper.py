@@ -73,7 +73,7 @@ class Post:
     stop_s: float = STOP_S
     pid: int = 0
     since: datetime | None = None
-    state: str = "starting"  # starting, ready, shut (about says why), away
+    state: str = "starting"  # starting, reading (about says how far), ready, shut (why), away
     about: str = ""
     restarts: int = 0
     has_told: bool = False  # at least once that it is ready, or shut
@@ -204,7 +204,7 @@ class Keeper:
                 post.opened.add(told.about)
             else:
                 post.state, post.about = told.word, told.about
-                if told.word != "starting":
+                if told.word != "reading":
                     post.has_told = True
                 elif sys.stderr.isatty():
                     sys.stderr.write(f"\r\033[K{post.duty.name}: {told.about}\r")
@@ -490,11 +490,11 @@ async def _started(keeper: Keeper, config: Config) -> None:
     )
     opened = {post.market: post for post in of_markets if post.state == "ready"}
     for post in of_markets:
-        if post.state == "starting":
+        if post.state == "reading":
             sys.stderr.write(f"{post.market} opens when its journal is read: {post.about}\n")
         elif post.state != "ready":
             sys.stderr.write(f"{post.market} is shut: {post.about or 'it does not start'}\n")
-    if not opened and all(post.state != "starting" for post in of_markets):
+    if not opened and all(post.state != "reading" for post in of_markets):
         reasons = "; ".join(f"{post.market}: {post.about}" for post in of_markets)
         raise Unavailable(f"no market can be opened: {reasons}")
     await keeper.until(lambda: _are_open(keeper.posts, opened), within_s=READY_WITHIN_S)

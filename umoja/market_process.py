@@ -70,7 +70,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             texts=texts,
             take_over=duty.is_again,
             has_mail=False,
-            progress=partial(tell, "starting"),
+            progress=partial(tell, "reading"),
         )
     except SHUT as cause:
         log.exception("market.shut", market=code)

@@ -70,7 +70,7 @@ class Shut(Exception):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a process tells its keeper: starting and how far, ready, open MARKET, shut, carrier PID."""
+    """What a process tells its keeper: reading and how far, ready, open MARKET, shut, carrier PID."""
 
     word: str
     about: str = ""
