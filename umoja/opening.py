@@ -361,7 +361,7 @@ def require_all_migrated(where: Where, markets: Sequence[str]) -> None:
 
 
 def kind_of(where: Where) -> str:
-    """Return sandbox, production, bench or copying; '' where it was never said."""
+    """Return sandbox, production or copying; '' where it was never said."""
     if not where.database and not _file(where, "clients", "").exists():
         return ""
     with opened(where, "clients") as clients:
@@ -384,7 +384,7 @@ def write_kind(where: Where, kind: str, clock: Clock) -> None:
 
 
 def settle_as(where: Where, kind: str, clock: Clock) -> None:
-    """Begin or go on as a sandbox, a bench or production. Raise WrongKind: they never mix.
+    """Begin or go on as a sandbox or as production. Raise WrongKind: the two never mix.
 
     So does a copy that was not finished.
     """
@@ -393,11 +393,11 @@ def settle_as(where: Where, kind: str, clock: Clock) -> None:
         raise WrongKind(
             f"a copy into {told_of(where)} is not finished: repeat umoja copy, it goes on from there"
         )
-    if not before and kind != "production" and where.database and has_any(where):
+    if not before and kind == "sandbox" and where.database and has_any(where):
         before = "production"
     if before and before != kind:
         raise WrongKind(
-            f"{told_of(where)} holds {before if before == 'production' else f'a {before}'},"
+            f"{told_of(where)} holds {'a sandbox' if before == 'sandbox' else 'production'},"
             " and nothing there is touched: choose another database"
         )
     if not before:

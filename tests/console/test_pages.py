@@ -344,6 +344,8 @@ async def test_a_surprise_is_kept_secret_until_it_is_over_and_then_told(desk: De
     assert "Airtime is dead" in told
     assert "Kenya" in told
     assert ("after 25 s" in told, "after 61 s" in told, "never" in told) == (True, True, True)
+    desk.toys.last = Surprise(is_running=False)
+    assert "switch something off" in (await desk.get("/drills")).text
 
 
 # What is written down

@@ -7,13 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from umoja.cli import run as command
+from umoja.clock import SystemClock
 from umoja.faults import Unavailable
+from umoja.opening import Place, kind_of, settle_as
 from umoja.simulator import bench_overload
 from umoja.simulator.bench import Engine, Mode, Plan, Teller, run, save_plot
 from umoja.simulator.bench_postgres import Cluster, NoPostgres
@@ -192,12 +196,74 @@ def test_a_cluster_stops_and_can_be_taken_up_again():
             pass
 
 
-def test_the_server_does_not_keep_its_journal_in_postgres_yet():
-    with pytest.raises(Unavailable):
-        benched(mode=Mode.HTTP, engine=Engine.POSTGRES, database="postgresql:///nowhere")
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A PostgreSQL that somebody else has."""
+    with tempfile.TemporaryDirectory(prefix="umoja-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        try:
+            with Cluster(folder / "postgres") as cluster:
+                yield cluster.url
+        except NoPostgres as cause:
+            pytest.skip(str(cause))
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_database_of_the_user_s_is_left_as_it_was(url: str, mode):
+    found = benched(mode=mode, engine=Engine.POSTGRES, database=url, connections=4, window=7)
+    require_whole(found, mode.value, "postgres")
+    assert found["how"]["durability"]["fsync"] == "on"
+    assert schemas(url) == ["public"]
+
+
+def test_a_database_that_holds_an_installation_is_refused_and_untouched(url: str, tmp_path: Path):
+    where = Place(data=tmp_path, database=url)
+    settle_as(where, "production", SystemClock())
+    before = schemas(url)
+    with pytest.raises(Unavailable, match=r"holds an installation.*nothing there is touched"):
+        benched(engine=Engine.POSTGRES, database=url)
+    assert schemas(url) == before
+    assert kind_of(where) == "production"
+
+
+def schemas(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY nspname"
+        ).fetchall()
+    return [name for (name,) in rows if name != "information_schema"]
+
+
+@pytest.mark.parametrize("mode", [Mode.LEDGER, Mode.DESK])
+def test_a_start_has_all_that_was_done_as_its_tail(temp: Path, mode):
+    found = benched(mode=mode, does_restart=True, window=7, batch=8)
+    start = found["start"]
+    assert start["tail_lines"] == found["books"]["lines_added"] == 20 + 60
+    assert start["lines"] == found["books"]["journal_lines"]
+    assert start["accounts"] == found["books"]["currencies"][0]["accounts"]
+    assert start["seconds"] > 0
+    assert start["memory_mb"] > 10
+    assert any(title.startswith("Start anew") for title, *_ in tables(found))
+    assert leftovers(temp) == []
+
+
+def test_texts_are_made_by_a_carrier_and_all_of_them(temp: Path):
+    found = benched(mode=Mode.HTTP, connections=4, port=0)
+    assert found["books"]["texts_caught_up_s"] is not None
+    # Two for each payment, and one for each of the opening's people who is told.
+    assert sum(found["books"]["texts"].values()) == 2 * found["books"]["lines_added"]
 
 
 # The command
+
+
+def test_what_is_kept_and_a_database_of_the_user_s_do_not_go_together(tmp_path: Path, capfd):
+    words = ["bench", "desk", "--engine", "postgres", "--database", "postgresql:///nowhere",
+             "--data", str(tmp_path / "kept")]  # fmt: skip
+    assert command(words) == 2
+    assert "give one of both" in capfd.readouterr().err
+    assert not (tmp_path / "kept").exists()
 
 
 def test_json_is_one_object_and_the_plot_is_written(tmp_path: Path, capfd):

@@ -315,6 +315,11 @@ def bench(
     if restart and mode == "http":
         complain("--restart is for ledger and desk: umoja bench desk --restart")
         return USAGE
+    if data is not None and database and engine == "postgres":
+        complain(
+            "--data keeps a bench's files; in a database of yours nothing is kept: give one of both"
+        )
+        return USAGE
     if bulk and overload:
         complain("one of --bulk and --overload at a time")
         return USAGE

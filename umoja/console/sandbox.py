@@ -39,8 +39,9 @@ class FaultSwitch:
 class Surprise:
     """A drill of which nobody is told what and where it is, until it is over.
 
-    While `is_running` the rest is empty. `incident` is the one that was found in that market, '' where
-    none was; the times are seconds from the fault's beginning, None where it did not happen.
+    While `is_running` the rest is empty, and so it is where nothing was left to go wrong. `incident` is
+    the one that was found in that market, '' where none was; the times are seconds from the fault's
+    beginning, None where it did not happen.
     """
 
     is_running: bool

@@ -118,11 +118,7 @@ class Board:
         key = Key(seen.market, PAY, seen.product, seen.channel, seen.partner, seen.cell)
         outcome = seen.outcome
         with self._lock:
-            row = self._index.rows.get(key)
-            if row is None:
-                row = self._row(key)
-            self._is_told = True
-            columns = self._now[row]
+            columns = self._columns(key)
             if not seen.was_pending:
                 columns[ATTEMPTS] += 1
                 columns[VALUE] += seen.value_minor
@@ -147,14 +143,7 @@ class Board:
             return
         key = Key(seen.market, SMS, "", "", seen.route, "")
         with self._lock:
-            row = self._index.rows.get(key)
-            if row is None:
-                row = self._row(key)
-            self._is_told = True
-            if seen.state == "sent":
-                self._now[row][ATTEMPTS] += 1
-            else:
-                self._now[row][FAILED] += 1
+            self._columns(key)[ATTEMPTS if seen.state == "sent" else FAILED] += 1
 
     def messages(self, seen: MessagesSeen) -> None:
         """Count many messages that a route took."""
@@ -162,21 +151,13 @@ class Board:
             return
         key = Key(seen.market, SMS, "", "", seen.route, "")
         with self._lock:
-            row = self._index.rows.get(key)
-            if row is None:
-                row = self._row(key)
-            self._is_told = True
-            self._now[row][ATTEMPTS] += seen.sent
+            self._columns(key)[ATTEMPTS] += seen.sent
 
     def sessions(self, seen: SessionsSeen) -> None:
         """Count what became of menu sessions. Who lets one lapse is a customer who changed her mind."""
         key = Key(seen.market, SESSION, "", seen.channel, "", "")
         with self._lock:
-            row = self._index.rows.get(key)
-            if row is None:
-                row = self._row(key)
-            self._is_told = True
-            columns = self._now[row]
+            columns = self._columns(key)
             columns[ATTEMPTS] += seen.opened
             columns[FAILED] += seen.failed
             columns[REFUSED] += seen.lapsed
@@ -185,13 +166,17 @@ class Board:
         """Count what was charged beside what was due."""
         key = Key(market, PAY, seen.product, "", "", "")
         with self._lock:
-            row = self._index.rows.get(key)
-            if row is None:
-                row = self._row(key)
-            self._is_told = True
-            columns = self._now[row]
+            columns = self._columns(key)
             columns[FEE] += seen.fee_minor
             columns[FEE_DUE] += seen.due_minor
+
+    def _columns(self, key: Key) -> list[float]:
+        """Return the running counts of a key, to be added to under the lock."""
+        row = self._index.rows.get(key)
+        if row is None:
+            row = self._row(key)
+        self._is_told = True
+        return self._now[row]
 
     def rows_of(self, keys: Iterable[Key]) -> Places:
         """Return where keys stand, for `add_many`; new ones are added as far as there is room."""

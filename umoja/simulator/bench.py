@@ -23,7 +23,7 @@ from umoja.faults import Unavailable
 from umoja.ledger.ledger import Ledger
 from umoja.markets import packs
 from umoja.markets.market import Market
-from umoja.opening import WrongKind, open_sql, settle_as, wipe
+from umoja.opening import has_any, open_sql, told_of, wipe
 from umoja.ops.centre import open_centre
 from umoja.parties.store import PartyStore
 from umoja.payments.desk import Desk
@@ -131,11 +131,11 @@ def run(plan: Plan, tell: Teller) -> dict[str, Any]:
         folder = stack.enter_context(_folder(plan, market))
         cluster, why_not = _cluster(plan, folder, stack)
         url = plan.database or (cluster.url if cluster else "")
-        baseline = _baseline(plan, url, why_not, folder, tell)
         is_apart = plan.engine is Engine.POSTGRES
         where = stage_settings(folder, market.code, database=url if is_apart else "")
         if plan.database and is_apart:
-            _claim_database(plan, where, clock, stack)
+            _claim_database(where, stack)
+        baseline = _baseline(plan, url, why_not, folder, tell)
         counted = (cluster.process,) if cluster and is_apart else ()
         runner = _runner(plan, ground, where, counted, clock, tell)
         stack.callback(runner.close)
@@ -300,17 +300,17 @@ def _baseline(plan: Plan, url: str, why_not: str, folder: Path, tell: Teller) ->
     return found
 
 
-def _claim_database(plan: Plan, where: Settings, clock: Clock, stack: ExitStack) -> None:
+def _claim_database(where: Settings, stack: ExitStack) -> None:
     """Take a database of the user's for this bench; what is made there goes when it ends.
 
-    Raise Unavailable where it holds an installation: nothing there is touched.
+    Raise Unavailable where it holds anything of Umoja's: nothing there is touched.
     """
-    try:
-        settle_as(where, "bench", clock)
-    except WrongKind as cause:
-        raise Unavailable(str(cause)) from cause
-    if plan.data is None:
-        stack.callback(wipe, where)
+    if has_any(where):
+        raise Unavailable(
+            f"{told_of(where)} holds an installation, or what a bench that was killed has left, and"
+            " nothing there is touched: give an empty database"
+        )
+    stack.callback(wipe, where)
 
 
 def _runner(

@@ -44,10 +44,14 @@ class Surprises:
     async def run(self) -> None:
         """Play one, to its end: until its incident is mitigated, or for a quarter of an hour.
 
-        The fault is off when this returns, also where it is cancelled. Raise KeyError where nothing
-        is left that could go wrong.
+        The fault is off when this returns, also where it is cancelled. Where nothing is left that could
+        go wrong, `last` names no market.
         """
-        market, fault = self._chosen()
+        chosen = self._chosen()
+        if chosen is None:
+            self.last = Surprise(is_running=False)
+            return
+        market, fault = chosen
         self.last = Surprise(is_running=True)
         told = Surprise(is_running=False, market=market, title=fault.title)
         began: datetime | None = None
@@ -67,17 +71,15 @@ class Surprises:
             found = None if began is None else self._found(market, known)
             self.last = told if began is None else _told(told, began, found)
 
-    def _chosen(self) -> tuple[str, Fault]:
-        """Choose among what is not switched on already."""
+    def _chosen(self) -> tuple[str, Fault] | None:
+        """Choose among what is not switched on already; None where everything is."""
         off = [
             (market, fault)
             for market in self._markets
             for fault in self._faults.list(market)
             if not self._faults.is_on(market, fault.name)
         ]
-        if not off:
-            raise KeyError("everything is switched on already")
-        return self._random.choice(off)
+        return self._random.choice(off) if off else None
 
     def _of(self, market: str) -> list[Incident]:
         return self._centre.incidents.recent(limit=SEEN_MAX, market=market)
