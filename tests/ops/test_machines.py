@@ -89,3 +89,10 @@ def test_ends_are_read_as_people_write_them():
     for wrong in ("soon", "0d", "2027-01-31", "90"):
         with pytest.raises(TokenRefused):
             expiry(wrong, now)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1 << 63, 10**30])
+def test_a_number_that_no_token_has_ends_nothing(machines: Machines, number: int):
+    machines.make(name="prometheus", scopes={"alerts"}, expires=None, actor="asha")
+    assert machines.revoke(number, actor="asha") is False
+    assert [each.revoked_at for each in machines.browse()] == [None]

@@ -12,7 +12,7 @@ import structlog
 from umoja.clock import Clock, from_micros, to_micros
 from umoja.faults import Fault
 from umoja.ops.audit import AuditLog
-from umoja.storage.port import Row, Sql
+from umoja.storage.port import NUMBER_MAX, Row, Sql
 
 SCOPES: dict[str, str] = {
     "alerts": "the Alertmanager API and webhooks",
@@ -155,6 +155,8 @@ class Machines:
 
     def revoke(self, number: int, *, actor: str) -> bool:
         """End a token at once; False where there is none. Repeating is harmless."""
+        if not 0 < number <= NUMBER_MAX:
+            return False
         with self._database.transaction():
             row = self._database.one(
                 "SELECT * FROM machine_tokens WHERE number = :number", number=number

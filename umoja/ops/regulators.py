@@ -19,7 +19,7 @@ from umoja.ops.audit import AuditLog
 from umoja.ops.incident import Incident
 from umoja.ops.incidents import Incidents
 from umoja.ops.service_state import is_whole
-from umoja.storage.port import DatabaseDamaged, Row, Sql
+from umoja.storage.port import NUMBER_MAX, DatabaseDamaged, Row, Sql
 
 BROWSE_MAX = 200
 TEXT_MAX = 500
@@ -166,9 +166,11 @@ class Regulators:
 
     def get(self, number: int) -> RegulatorClock:
         """Return one. Raise ClockUnknown."""
-        row = self._database.one(
-            "SELECT * FROM regulator_clocks WHERE number = :number", number=number
-        )
+        row = None
+        if 0 < number <= NUMBER_MAX:
+            row = self._database.one(
+                "SELECT * FROM regulator_clocks WHERE number = :number", number=number
+            )
         if row is None:
             raise ClockUnknown(f"there is no clock {number}")
         return _clock(row)

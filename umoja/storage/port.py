@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+NUMBER_MAX = (1 << 63) - 1
+"""The largest whole number that a database takes: what people typed is compared with it first."""
+
 Value = str | bytes | int | float | None
 Kind = Literal["sqlite", "postgres"]
 
