@@ -17,7 +17,7 @@ from umoja.config import Config, read
 from umoja.console.sandbox import Sandbox
 from umoja.console.site import console
 from umoja.faults import Unavailable
-from umoja.house import SHUT, Background, Checkpoints, House, open_house, tell_books
+from umoja.house import SHUT, Background, Checkpoints, House, Progress, open_house, tell_books
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts
 from umoja.opening import open_sql
@@ -34,9 +34,6 @@ from umoja.ways import address_of, ways_of
 LOOK_EVERY_S = 5.0
 
 log = structlog.get_logger()
-
-Progress = Callable[[str], None]
-"""Told in a few words what is being done."""
 
 Settings = Config
 """What a hall is built from, as the rooms above the hall call it: they read no configuration."""
