@@ -4,6 +4,7 @@ import asyncio
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from umoja.channels.forward import Forward
@@ -105,3 +106,52 @@ async def test_behind_a_front_the_peer_is_whom_the_front_sees(tmp_path: Path):
     ):
         assert await asked(public.at, "10.9.9.9, 10.8.8.8") == 204
     assert seen == [("127.0.0.1", b"127.0.0.1")]
+
+
+class Killed:
+    """A process on a socket that takes `takes` bytes of each request, says `says`, and is gone."""
+
+    def __init__(self, path: Path, *, takes: int, says: bytes = b"") -> None:
+        self.path, self.takes, self.says = path, takes, says
+
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(self.takes)
+        writer.write(self.says)
+        await writer.drain()
+        writer.transport.abort()  # what was sent and not read makes the peer's writing fail
+
+    async def __aenter__(self) -> None:
+        self.server = await asyncio.start_unix_server(self._hear, self.path, limit=1)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        await self.server.wait_closed()
+
+
+async def answered(at: socket.socket, method: bytes, body: bytes) -> tuple[int, bytes]:
+    reader, writer = await asyncio.open_connection(*at.getsockname())
+    writer.write(
+        b"%b /v1/payments HTTP/1.1\r\nhost: umoja\r\nconnection: close\r\n"
+        b"content-length: %d\r\n\r\n%b" % (method, len(body), body)
+    )
+    head, _, told = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), told
+
+
+@pytest.mark.parametrize("size", [10, 1_500_000], ids=["taken", "taken in part"])
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 200 OK\r\ncon", b"rubbish\r\n"])
+async def test_a_process_that_dies_under_a_request_leaves_a_plain_answer(
+    tmp_path: Path, size: int, says: bytes
+):
+    """What only reads may be asked again; of the rest nobody knows. Neither is a bug of ours."""
+    async with (
+        Killed(tmp_path / "s", takes=60, says=says),
+        Served(Forward(tmp_path / "s"), bound()) as public,
+    ):
+        for method, status, word in (
+            (b"POST", 504, "outcome_unknown"),
+            (b"GET", 503, "unavailable"),
+        ):
+            found, told = await answered(public.at, method, b"x" * size)
+            assert (found, msgspec.json.decode(told)["type"].rpartition(":")[2]) == (status, word)

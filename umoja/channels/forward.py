@@ -36,9 +36,11 @@ log = structlog.get_logger()
 
 
 class _Answer:
-    """What the parser found of the hall's answer so far."""
+    """What the parser found of the hall's answer so far, and what became of it."""
 
     def __init__(self) -> None:
+        self.has_begun = False  # to be handed back
+        self.is_unwanted = False
         self.headers: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
         self.has_head = False
@@ -88,40 +90,42 @@ class Forward:
             await _refuse(send)
             return
         gone = asyncio.create_task(_gone(receive))
+        answer = _Answer()
         try:
             writer.write(_head(scope, len(body)) + body)
             await writer.drain()
-            await _hand_back(reader, send, gone, is_read=scope["method"] in _READS)
-        except httptools.HttpParserError as cause:
-            # The answer has begun or not: the server closes what is not whole.
+            await _hand_back(reader, send, gone, answer)
+        except (OSError, httptools.HttpParserError) as cause:
+            # The process that was to answer has been killed, before it took all of this or after.
             log.info("channels.forward.broken", cause=str(cause))
         finally:
             gone.cancel()
             writer.close()
+        if not answer.has_begun and not answer.is_unwanted:
+            # It was handed over and not answered: what only reads may be asked again, the rest may
+            # have happened. Where it has begun, the server closes what is not whole.
+            is_read = scope["method"] in _READS
+            await (_refuse(send) if is_read else _leave_open(send))
 
 
 async def _hand_back(
-    reader: asyncio.StreamReader, send: Any, gone: "asyncio.Task[None]", *, is_read: bool
+    reader: asyncio.StreamReader, send: Any, gone: "asyncio.Task[None]", answer: _Answer
 ) -> None:
-    answer = _Answer()
+    """Hand an answer back as it comes, as far as it comes. Raise OSError, HttpParserError."""
     parser = httptools.HttpResponseParser(answer)
-    has_begun = False
     while not answer.is_whole:
         reading = asyncio.create_task(reader.read(PIECE))
         await asyncio.wait({reading, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
             reading.cancel()
-            return  # whoever asked has left: a live page that was closed
-        try:
-            data = reading.result()
-        except OSError as cause:  # the process that was to answer has been killed
-            log.info("channels.forward.broken", cause=str(cause))
-            break
+            answer.is_unwanted = True  # whoever asked has left: a live page that was closed
+            return
+        data = reading.result()
         if not data:
-            break
+            return
         parser.feed_data(data)
-        if answer.has_head and not has_begun:
-            has_begun = True
+        if answer.has_head and not answer.has_begun:
+            answer.has_begun = True
             await send(
                 {
                     "type": "http.response.start",
@@ -129,17 +133,11 @@ async def _hand_back(
                     "headers": answer.headers,
                 }
             )
-        if has_begun and answer.pieces:
+        if answer.has_begun and answer.pieces:
             piece = b"".join(answer.pieces)
             answer.pieces.clear()
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-    if not has_begun:
-        # It was handed over and not answered: what only reads may be asked again, the rest may
-        # have happened.
-        await (_refuse(send) if is_read else _leave_open(send))
-        return
-    if answer.is_whole:  # else the server closes it, and whoever asked sees that it is not
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def body_of(receive: Any) -> bytes | None:

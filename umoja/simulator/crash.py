@@ -48,6 +48,7 @@ TARGETS = {
 CALM_S = (0.05, 1.2)  # between a comeback and the next kill
 HASTY = 0.15  # so often the next kill does not wait for the comeback
 WARM_UP_S = 20.0
+SAID_MAX = 1200  # characters of what clients wrote that is told with a fault
 
 Teller = Callable[[int, str], None]
 """Told how many were killed so far, and what is being done."""
@@ -144,7 +145,7 @@ def _fire(
             if client.poll() is not None
         ]
     faults += [
-        f"client: ended with {client.returncode}, see clients.log"
+        f"client: ended with {client.returncode}: {_last_said(site.folder)}"
         for client in clients
         if client.returncode
     ]
@@ -217,10 +218,14 @@ def _wait_for_load(folder: Path) -> None:
         time.sleep(0.05)
 
 
+def _last_said(folder: Path) -> str:
+    """Return the end of what the clients wrote that is not their log: a traceback, as a rule."""
+    return (folder / "clients.log").read_text(errors="replace")[-SAID_MAX:].strip()
+
+
 def _why_not(folder: Path) -> str:
     """Return the end of what the clients say, or else what they were told most often."""
-    said = (folder / "clients.log").read_text(errors="replace")[-400:].strip()
-    if said:
+    if said := _last_said(folder):
         return said
     told = Counter(
         f"{entry.how} {entry.word}".strip()

@@ -106,13 +106,16 @@ class Client:
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(life), sys.stdin.buffer
         )
-        hands = [asyncio.create_task(_Hand(self, place).run()) for place in range(self.work.hands)]
         try:
-            while await life.read(1024):
-                pass
-            self.is_ending = True
-            self.until_s = time.monotonic() + RESOLVE_S
-            await asyncio.gather(*hands)
+            async with (
+                asyncio.TaskGroup() as group
+            ):  # a hand that fails ends the client there and then
+                for place in range(self.work.hands):
+                    group.create_task(_Hand(self, place).run())
+                while await life.read(1024):
+                    pass
+                self.is_ending = True
+                self.until_s = time.monotonic() + RESOLVE_S
         finally:
             self.log.close()
 
@@ -303,7 +306,7 @@ class _Hand:
         return head.encode() + b"\r\n" + body
 
     def _understood(self, asked: Asked, status: int, body: bytes) -> Told:
-        found = msgspec.json.decode(body)
+        found = _read(status, body)
         if status >= 400:
             return _refusal(asked, status, found)
         if asked.does == "read":
@@ -339,6 +342,14 @@ class _Hand:
 
 def _about(asked: Asked, does: str) -> Asked:
     return msgspec.structs.replace(asked, does=does)
+
+
+def _read(status: int, body: bytes) -> Any:
+    """Return what a body says. An answer of our own is JSON whatever it is about: else we were wrong."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError as cause:
+        raise AssertionError(f"an answer {status} that is not JSON: {body[:200]!r}") from cause
 
 
 def _refusal(asked: Asked, status: int, found: dict[str, Any]) -> Told:
