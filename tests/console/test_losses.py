@@ -6,11 +6,11 @@ import pytest
 
 from tests.console.conftest import Desk, Opened, told
 from umoja.console.charts import Bar, Mark, Tick, bar_chart
-from umoja.console.losses import Counted, counted, in_payments, losses, shown_between
+from umoja.console.losses import Counted, counted, losses, shown_between
 from umoja.ops.board import WIDTH, Key
 from umoja.ops.finding import Counts, Finding
 from umoja.ops.incident import Cause, Stage
-from umoja.signals import Outcome
+from umoja.signals import MessageSeen, Outcome
 
 FIRST = 1_000
 
@@ -124,21 +124,34 @@ def test_a_receipt_is_worth_what_the_minutes_payments_are_worth_in_the_mean():
     )
 
 
-def test_what_several_currencies_lose_is_counted_in_payments():
-    assert in_payments(minute(tried=60, value=5, failed=2, failed_value=1)) == Counted(
-        tried=60, value=60, failed=2, failed_value=2
-    )
-    assert in_payments(None) is None
-
-
-async def test_a_market_of_two_currencies_has_a_chart_of_payments(opened: Opened):
+async def test_a_market_of_two_currencies_has_a_chart_in_its_first(opened: Opened):
     desk = opened(codes=("CD",))
     desk.gauge("CD")
     desk.pays(2, market="CD", currency="USD", outcome=Outcome.FAILED, value_minor=100_00)
     desk.pays(3, market="CD", currency="CDF", outcome=Outcome.FAILED, value_minor=280_000_00)
     incident = desk.incident(title="Payments fail", market="CD", detector="failures")
     text = told((await desk.get(f"/incidents/{incident.id}")).text)
-    assert "Payments lost a minute in DR Congo 5 payments in all" in text
+    # Twice 100 dollars, and three times 280,000 francs at 2,778 for a dollar: 100.79 each.
+    assert "Money lost a minute in DR Congo USD 502.37 in all" in text
+    assert "CDF at the pack’s reference rate" in text
+
+
+async def test_receipts_of_two_currencies_are_priced_in_the_first(opened: Opened):
+    desk = opened(codes=("CD",))
+    desk.gauge("CD")
+    desk.pays(2, market="CD", currency="USD", value_minor=100_00)
+    desk.pays(2, market="CD", currency="CDF", value_minor=138_900_00)  # 50 dollars
+    for state in ("sent", "sent", "sent", "sent", "failed"):
+        desk.centre.telemetry.hear(
+            MessageSeen(
+                at=desk.clock.now(), market="CD", route="simulated", state=state,
+                product="send_money", value_minor=100_00, currency="USD", payer_mark=1,
+                waited_s=0.0, order_mark=0,
+            )
+        )  # fmt: skip
+    incident = desk.incident(market="CD")
+    text = told((await desk.get(f"/incidents/{incident.id}")).text)
+    assert "Value of payments without a receipt, a minute, in DR Congo USD 75.00 in all" in text
 
 
 def test_bars_say_what_they_are_and_escape_what_they_are_told():

@@ -16,7 +16,6 @@ from umoja.console.losses import (
     Losses,
     Point,
     counted,
-    in_payments,
     losses,
     shown_between,
 )
@@ -60,6 +59,7 @@ class ImpactChart:
     blind: int
     has_usual: bool  # something fails on a good day, too
     part: str  # what of the market is counted; empty: all of it
+    rated: str  # which currencies are counted at the pack's reference rate, in the first one
 
 
 class Impacts:
@@ -80,8 +80,6 @@ class Impacts:
         )
         while since < began - BEFORE_LEAST_MIN and minutes and minutes[0] is None:
             since, minutes = since + 1, minutes[1:]  # nobody was here yet
-        if len(market.currencies) > 1:
-            minutes = [in_payments(each) for each in minutes]
 
         def usual_a_minute(minute: int) -> float | None:
             if has_receipts:
@@ -133,18 +131,14 @@ def _drawn(
     until: int,
     has_receipts: bool,
 ) -> ImpactChart:
-    is_money = len(market.currencies) == 1
-
     def written(lost: float) -> str:
-        if not is_money:
-            return number(lost, decimals=0 if lost == int(lost) or lost >= 100 else 1)
         return money(amount(market, round(lost), market.currencies[0].code))
 
     most = rounded_up(max([each.lost or 0.0 for each in found.points] + [found.usual]))
     marks = _marks(incident)
     length = (until - since) * 60
     total = written(found.total)
-    name, says = _named(place(market), total, has_receipts=has_receipts, is_money=is_money)
+    name, says = _named(place(market), total, has_receipts=has_receipts)
     if found.total <= 0:
         says = _("Nothing was lost beyond the usual in this time.")
     return ImpactChart(
@@ -169,6 +163,7 @@ def _drawn(
         blind=found.blind_minutes,
         has_usual=found.usual > 0,
         part=_part(incident.sheet.cause) if not has_receipts else "",
+        rated=", ".join(each.code for each in market.currencies[1:]),
     )
 
 
@@ -179,32 +174,17 @@ def _part(cause: Cause | None) -> str:
     return _("only {kind} {name}", kind=named(cause.kind), name=named(cause.name))
 
 
-def _named(market: str, total: str, *, has_receipts: bool, is_money: bool) -> tuple[str, str]:
+def _named(market: str, total: str, *, has_receipts: bool) -> tuple[str, str]:
     """Return what a chart shows, and what it comes to."""
-    match has_receipts, is_money:
-        case True, True:
-            return (
-                _("Value of payments without a receipt, a minute, in {market}", market=market),
-                _("{total} in all, without a receipt beyond the usual.", total=total),
-            )
-        case True, False:
-            return (
-                _("Receipts that did not arrive, a minute, in {market}", market=market),
-                _("{total} receipts in all, beyond the usual.", total=total),
-            )
-        case False, True:
-            return (
-                _("Money lost a minute in {market}", market=market),
-                _("{total} in all: failed beyond the usual, or did not come.", total=total),
-            )
-        case _:
-            return (
-                _("Payments lost a minute in {market}", market=market),
-                _(
-                    "{total} payments in all: failed beyond the usual, or did not come.",
-                    total=total,
-                ),
-            )
+    if has_receipts:
+        return (
+            _("Value of payments without a receipt, a minute, in {market}", market=market),
+            _("{total} in all, without a receipt beyond the usual.", total=total),
+        )
+    return (
+        _("Money lost a minute in {market}", market=market),
+        _("{total} in all: failed beyond the usual, or did not come.", total=total),
+    )
 
 
 def _marks(incident: Incident) -> list[tuple[str, str, datetime]]:

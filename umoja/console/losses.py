@@ -31,7 +31,7 @@ PARTS: Mapping[str, Callable[[Key], str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """One minute of what an incident is about. Values are minor units, or payments: see `in_payments`."""
+    """One minute of what an incident is about. Values are minor units of the market's first currency."""
 
     tried: int
     value: int
@@ -98,15 +98,6 @@ def counted(
     mean = value / tried if tried else 0.0
     return Counted(
         tried=sent, value=round(sent * mean), failed=unsent, failed_value=round(unsent * mean)
-    )
-
-
-def in_payments(minute: Counted | None) -> Counted | None:
-    """Return a minute whose values are numbers: what a market of several currencies loses is no sum."""
-    if minute is None:
-        return None
-    return Counted(
-        tried=minute.tried, value=minute.tried, failed=minute.failed, failed_value=minute.failed
     )
 
 
