@@ -43,6 +43,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             open_sql(config, "centre", wait_s=WAIT_S),
             clock=clock,
             markets=list(markets.values()),
+            learns_usual=True,
             switches=switches,
             ways=ways_of(
                 config,

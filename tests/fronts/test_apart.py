@@ -123,6 +123,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
         with sqlite3.connect(config.data / code / "parties.db") as books:
             found = books.execute("SELECT phone FROM parties WHERE role = 'customer' ORDER BY id")
             phones[code] = [row[0] for row in found]
+    hall.centre._database.run("INSERT INTO levels VALUES ('KE', 36000, 7200, 120)")  # 5 a second
     asyncio.run(hall.close())
     told = folder / "told"
     with told.open("wb") as out:
@@ -305,6 +306,8 @@ def test_payments_go_on_without_the_centre_and_pages_say_so(apart: Apart):
     assert httpx.get(f"{apart.address}/", timeout=PATIENCE_S).status_code == 303
     signed = {"authorization": f"Bearer {machine_token(apart, 'metrics')}"}
     figures = httpx.get(f"{apart.address}/metrics", headers=signed, timeout=PATIENCE_S).text
+    assert 'umoja_expected_per_second{market="KE"}' in figures  # its level was learned before
+    assert 'umoja_expected_per_second{market="LS"}' not in figures
     assert 'umoja_blind{market="KE"}' in figures
 
 

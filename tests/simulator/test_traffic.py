@@ -7,12 +7,12 @@ import pytest
 
 from umoja.clock import to_micros
 from umoja.markets import packs
+from umoja.markets.busy import day_factor
 from umoja.payments.catalogue import PRODUCTS
 from umoja.simulator.population import plan
 from umoja.simulator.traffic import (
     SLICE_US,
     Slip,
-    day_factor,
     expected_per_second,
     habits_of,
     intents,

@@ -9,6 +9,7 @@ import structlog
 
 from umoja.clock import Clock
 from umoja.faults import Busy, Fault
+from umoja.markets.busy import busy_at
 from umoja.markets.market import Market
 from umoja.ops.alarms import Alarms
 from umoja.ops.alert import Alert
@@ -30,6 +31,7 @@ from umoja.ops.staff import FIRST, Staff
 from umoja.ops.status_page import StatusPage
 from umoja.ops.telemetry import CHANNELS, PRODUCTS, Expected, Telemetry
 from umoja.ops.upkeep import Upkeep
+from umoja.ops.usual import Usual
 from umoja.ops.vendor_pages import VendorPages
 from umoja.ops.watch import Watch
 from umoja.storage.database import Database, DatabaseDamaged
@@ -70,6 +72,7 @@ class Centre:
     make_good: MakeGood
     notices: Notices
     _days: Days = field(repr=False)
+    _usual: Usual | None = field(repr=False)
     _database: Sql = field(repr=False)
     _closed: Event = field(repr=False, default_factory=Event)
 
@@ -94,6 +97,8 @@ class Centre:
             self.objectives.keep()
             self.status.keep()
             self._days.keep(is_last=True)
+            if self._usual is not None:
+                self._usual.keep()
             entries, digest = self.audit.head()
             if self.telemetry.markets:  # not where somebody only looked into the file
                 log.info("ops.audit.head", entries=entries, digest=digest)
@@ -117,6 +122,7 @@ def open_centre(
     clock: Clock,
     markets: Sequence[Market],
     expected: Expected | None = None,
+    learns_usual: bool = False,
     products: Collection[str] = PRODUCTS,
     channels: Collection[str] = CHANNELS,
     switches: Switches | None = None,
@@ -126,17 +132,24 @@ def open_centre(
 ) -> Centre:
     """Open the centre's file or make it, or take its tables; open incidents go on where they were.
 
-    `expected` returns how many attempts a second are usual in a market at a moment. Products and
-    channels that are not named are counted as unknown. Remedies act through `switches`; pages go by
-    `ways` (in the console without any), with links to `address`. `ask` asks a market whom a trouble
-    wronged, and makes that good there. Raise Unavailable where the file cannot be used,
-    DatabaseDamaged where it is broken.
+    `expected` returns how many attempts a second are usual in a market at a moment; with
+    `learns_usual` that is learned instead, on the curve of each market's days. Products and channels
+    that are not named are counted as unknown. Remedies act through `switches`; pages go by `ways` (in
+    the console without any), with links to `address`. `ask` asks a market whom a trouble wronged, and
+    makes that good there. Raise Unavailable where the file cannot be used, DatabaseDamaged where it
+    is broken.
     """
     database: Sql = Database(where, wait_s=WAIT_S) if isinstance(where, Path) else where
     try:
         migrate(database, "centre", clock)
+        usual = Usual(database, clock=clock, markets=markets) if learns_usual else None
         telemetry = Telemetry(
-            clock=clock, markets=markets, expected=expected, products=products, channels=channels
+            clock=clock,
+            markets=markets,
+            expected=expected if usual is None else usual.per_second,
+            curve=None if usual is None else busy_at,
+            products=products,
+            channels=channels,
         )
         audit = AuditLog(database, clock=clock)
         incidents = Incidents(database, clock=clock, markets=markets)
@@ -167,6 +180,7 @@ def open_centre(
             days=days,
             clock=clock,
             chronicle=Chronicle(database, board=telemetry.board, clock=clock),
+            usual=usual,
             changed=lambda market, _: vendor_pages.changed(market),
         )
         staff = Staff(
@@ -235,6 +249,7 @@ def open_centre(
                 ask=ask,
             ),
             _days=days,
+            _usual=usual,
             _database=database,
         )
     except BaseException:

@@ -71,8 +71,11 @@ PRODUCTS = frozenset(
 
 CHANNELS = frozenset({"api", "ussd"})
 
-Expected = Callable[[Market, datetime], float]
-"""Returns how many attempts a second are usual in a market at a moment."""
+Expected = Callable[[Market, datetime], float | None]
+"""Returns how many attempts a second are usual in a market at a moment; None where nobody knows."""
+
+Curve = Callable[[Market, datetime], float]
+"""Returns how busy a market is at a moment, at any level: for what learns the level itself."""
 
 log = structlog.get_logger()
 
@@ -159,7 +162,10 @@ class Telemetry:
         products: Collection[str] = PRODUCTS,
         channels: Collection[str] = CHANNELS,
     ) -> None:
-        """Take the sets of markets, products and channels: what is not in them is never added."""
+        """Take the sets of markets, products and channels: what is not in them is never added.
+
+        The detectors are given `curve`; where there is none, `expected`.
+        """
         self.markets: tuple[str, ...] = tuple(market.code for market in markets)
         self._clock = clock
         self._expected = expected
@@ -167,6 +173,7 @@ class Telemetry:
             market.code: Counters(
                 market, products=frozenset(products), channels=frozenset(channels)
             )
+        curve: Curve | None = None,
             for market in markets
         }
         self.board = Board(self.markets)
@@ -174,6 +181,7 @@ class Telemetry:
         self._rates = {
             (market.code, currency): rate
             for market in markets
+        self._curve: Expected | None = curve or expected
             for currency, rate in market.reference_rates.items()
         }
         self._usual: dict[str, float] = {}
@@ -427,11 +435,11 @@ class Telemetry:
         The watch asks; nobody else may, since what was told once is not told again.
         """
         second = self._now_s()
-        if self._expected is not None and second // 60 != self._usual_minute:
+        if self._curve is not None and second // 60 != self._usual_minute:
             self._usual_minute = second // 60
             now = self._clock.now()
             self._usual = {
-                code: self._expected(counters.market, now)
+                code: usual
                 for code, counters in self._counters.items()
             }
         return self.board.step(second, blind_after_s=BLIND_AFTER_S, expected=self._usual)
@@ -465,6 +473,7 @@ class Telemetry:
         self._uncounted, self._trouble = 0, None
         return found
 
+                if (usual := self._curve(counters.market, now)) is not None
     def _now_s(self) -> int:
         return to_micros(self._clock.now()) // 1_000_000
 

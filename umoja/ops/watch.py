@@ -35,6 +35,7 @@ from umoja.ops.incident import Cause
 from umoja.ops.incidents import Incidents, Scene
 from umoja.ops.localise import only_route, route_of
 from umoja.ops.telemetry import Telemetry
+from umoja.ops.usual import Usual
 
 DETECTORS: tuple[Detector, ...] = (SmsReceipts(),)
 
@@ -74,6 +75,9 @@ the first one still owes are not its fault."""
 
 BOOKS = frozenset({"trust_gap", "invariants"})
 
+ABSENT = frozenset({"volume", "silence"})
+"""While one of them is open, what comes is less than usual."""
+
 Planned = Callable[[str, int], Collection[str]]
 """Returns the names (a vendor, a product, a channel, the market) that are under planned work."""
 
@@ -109,6 +113,7 @@ class Watch:
         days: Days,
         clock: Clock,
         chronicle: Chronicle | None = None,
+        usual: Usual | None = None,
         planned: Planned = lambda _, __: (),
         changed: Changed = lambda _, __: (),
     ) -> None:
@@ -118,6 +123,7 @@ class Watch:
         self._days = days
         self._clock = clock
         self.chronicle = chronicle
+        self._usual = usual
         self.planned = planned
         self.changed = changed
         self._wide = tuple(make() for make in WIDE)
@@ -153,6 +159,18 @@ class Watch:
         self._step("days", self._days.keep)
         if self.chronicle is not None:
             self._step("chronicle", self.chronicle.keep)
+        if self._usual is not None:
+            self._step("usual", partial(self._usual.look, self._came, is_ill=self._is_absent))
+
+    def _came(self, market: str, minute_s: int) -> int | None:
+        found = self._telemetry.minute(market, minute_s)
+        return None if found is None else found.attempts
+
+    def _is_absent(self, market: str) -> bool:
+        return any(
+            each.market == market and not ABSENT.isdisjoint({each.detector, *each.sheet.also})
+            for each in self._incidents.open_ones()
+        )
 
     @staticmethod
     def _step(name: str, work: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from umoja.clock import Clock, FastClock, ManualClock, SystemClock
 from umoja.faults import Unavailable
 from umoja.keeper import fronts_before
 from umoja.logs import write_to_stderr
+from umoja.markets.busy import day_factor
 from umoja.markets.market import Market
 from umoja.money import format_minor
 from umoja.opening import begin_production, settle_as, throw_away_sandbox, upgrade_all
@@ -38,7 +39,7 @@ from umoja.simulator.drill import DETECTOR_OF, drill
 from umoja.simulator.population import Population, is_settled, plan, settle
 from umoja.simulator.run import Traffic, play_day
 from umoja.simulator.sandbox import SandboxDesk, faults_of
-from umoja.simulator.traffic import day_factor, expected_per_second
+from umoja.simulator.traffic import expected_per_second
 from umoja.storage.migrate import Phase
 
 WARM_UP_S = 90  # of a drill's clock, before the fault
