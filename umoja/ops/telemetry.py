@@ -159,6 +159,7 @@ class Telemetry:
         clock: Clock,
         markets: Sequence[Market],
         expected: Expected | None = None,
+        curve: Curve | None = None,
         products: Collection[str] = PRODUCTS,
         channels: Collection[str] = CHANNELS,
     ) -> None:
@@ -169,11 +170,11 @@ class Telemetry:
         self.markets: tuple[str, ...] = tuple(market.code for market in markets)
         self._clock = clock
         self._expected = expected
+        self._curve: Expected | None = curve or expected
         self._counters = {
             market.code: Counters(
                 market, products=frozenset(products), channels=frozenset(channels)
             )
-        curve: Curve | None = None,
             for market in markets
         }
         self.board = Board(self.markets)
@@ -181,7 +182,6 @@ class Telemetry:
         self._rates = {
             (market.code, currency): rate
             for market in markets
-        self._curve: Expected | None = curve or expected
             for currency, rate in market.reference_rates.items()
         }
         self._usual: dict[str, float] = {}
@@ -441,6 +441,7 @@ class Telemetry:
             self._usual = {
                 code: usual
                 for code, counters in self._counters.items()
+                if (usual := self._curve(counters.market, now)) is not None
             }
         return self.board.step(second, blind_after_s=BLIND_AFTER_S, expected=self._usual)
 
@@ -473,7 +474,6 @@ class Telemetry:
         self._uncounted, self._trouble = 0, None
         return found
 
-                if (usual := self._curve(counters.market, now)) is not None
     def _now_s(self) -> int:
         return to_micros(self._clock.now()) // 1_000_000
 
