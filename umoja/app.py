@@ -25,7 +25,7 @@ from umoja.ops.centre import WAIT_S, Centre, open_centre
 from umoja.ops.metrics import exposition
 from umoja.parties.clients import Clients
 from umoja.payments.branch import Branch
-from umoja.premises import Keys, hold
+from umoja.premises import Keys, hold, second_factor_of, staff_key_of
 from umoja.serving import Site
 from umoja.signals import Answer, Question, Signals
 from umoja.switches import kept_switches
@@ -95,6 +95,8 @@ class Hall:
             ways=ways_of(config, clock=clock, send_text=self._send_text),
             address=address_of(config),
             ask=self.ask,
+            staff_key=staff_key_of(config),
+            second_factor=second_factor_of(config),
         )
         self._background = Background()
         self._ussd: Ussd | None = None
@@ -229,5 +231,6 @@ def stage_settings(folder: Path, market: str, *, database: str = "") -> Config:
         "log_level": "warning",
         "pin_key": "the PIN key of a stage",
         "mark_key": "the mark key of a stage",
+        "staff_key": "the staff key of a stage",
     }
     return read(file=None, environ={}, flags=flags)

@@ -18,7 +18,14 @@ from umoja.ops.metrics import exposition
 from umoja.parties.clients import Clients
 from umoja.payments.branch import Sight
 from umoja.posts import Duty, Shut, man, tell
-from umoja.premises import centre_socket, listening_locally, load_markets, trunk_socket
+from umoja.premises import (
+    centre_socket,
+    listening_locally,
+    load_markets,
+    second_factor_of,
+    staff_key_of,
+    trunk_socket,
+)
 from umoja.serving import Site, serve_until_stopped
 from umoja.storage.database import DatabaseDamaged
 from umoja.storage.migrate import PlanBroken
@@ -53,6 +60,8 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
             ),
             address=address_of(config),
             ask=lambda *words: exchanges[0].ask(*words),  # noqa: PLW0108  made further down
+            staff_key=staff_key_of(config),
+            second_factor=second_factor_of(config),
         )
     except (Fault, DatabaseDamaged, PlanBroken) as cause:
         log.exception("centre.shut")

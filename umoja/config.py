@@ -40,6 +40,7 @@ class Field:
     about: str
     is_secret: bool = False
     is_optional: bool = False  # a secret that production can do without
+    is_made: bool = False  # where it is not set, the data folder has one of its own
 
 
 FIELDS = (
@@ -72,6 +73,20 @@ FIELDS = (
         default="",
         about="the key of the marks that count customers without naming them",
         is_secret=True,
+    ),
+    Field(
+        name="staff_key",
+        default="",
+        about="the key of staff's second factors; without it one is made in the data folder; lost,"
+        " staff set theirs up anew",
+        is_secret=True,
+        is_made=True,
+    ),
+    Field(
+        name="second_factor",
+        default="powerful",
+        about="who must have a second factor: powerful (in production, whoever may release money or"
+        " manage staff) or everybody (in the sandbox too)",
     ),
     Field(
         name="public_url",
@@ -120,6 +135,8 @@ class Config:
     log_level: str
     pin_key: str = field(repr=False)
     mark_key: str = field(repr=False)
+    staff_key: str = field(repr=False)
+    second_factor: str
     ussd_secret: str = field(repr=False)
     public_url: str
     mail_host: str
@@ -254,6 +271,9 @@ def _put(values: dict[str, Value], name: str, given: Any, origin: str, faults: l
     if name == "log_level" and value not in {"debug", "info", "warning", "error"}:
         faults.append(f"{origin}: log_level is debug, info, warning or error")
         return
+    if name == "second_factor" and value not in {"powerful", "everybody"}:
+        faults.append(f"{origin}: second_factor is powerful or everybody")
+        return
     values[name] = Value(value=value, origin=origin)
 
 
@@ -272,6 +292,8 @@ def _unsafe(values: Mapping[str, Value]) -> list[str]:
     for each in FIELDS:
         value = str(values[each.name].value)
         if not each.is_secret or each.is_optional:  # how strong that is, others decide
+            continue
+        if not value and each.is_made:
             continue
         if not value:
             faults.append(f"{each.name} is not set: umoja config --example writes a file with one")

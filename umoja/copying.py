@@ -330,7 +330,7 @@ class _Work:
             books=tuple(self._books(market) for market in self._markets),
             keys=tuple(
                 str(path)
-                for name in ("pin.key", "mark.key", SANDBOX)
+                for name in ("pin.key", "mark.key", "staff.key", SANDBOX)
                 if (path := self._source.data / name).exists()
             ),
         )

@@ -45,6 +45,7 @@ from umoja.premises import (
     load_markets,
     require_production_ready,
     site_socket,
+    staff_key_of,
     trunk_socket,
 )
 
@@ -445,6 +446,7 @@ def _prepare(config: Config, codes: list[str]) -> None:
     """Make what all processes share before the first of them starts; prove that paths fit."""
     _sockets(config.data, codes)
     Keys.of(config)
+    staff_key_of(config)
     Clients(open_sql(config, "clients"), clock=SystemClock()).close()
 
 

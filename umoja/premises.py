@@ -17,6 +17,7 @@ from umoja.config import Config
 from umoja.faults import Unavailable
 from umoja.markets import packs
 from umoja.markets.market import Market
+from umoja.ops.second_factor import Required
 from umoja.parties.credentials import key_at
 
 PATH_MAX = 107  # bytes of a local socket's path
@@ -106,6 +107,18 @@ class Keys:
 
     def pin_of(self, market: str) -> bytes:
         return sha256(self.pin + market.encode()).digest()
+
+
+def staff_key_of(config: Config) -> bytes:
+    """Return the key of staff's second factors; it is the centre's alone. See `Keys.of`."""
+    return _key(config.staff_key, config.data / "staff.key")
+
+
+def second_factor_of(config: Config) -> Required:
+    """Return who must have a second factor: nobody in a sandbox, unless everybody has to."""
+    if config.second_factor == "everybody":
+        return Required.EVERYBODY
+    return Required.POWERFUL if config.is_production else Required.NOBODY
 
 
 def _key(configured: str, path: Path) -> bytes:

@@ -21,6 +21,7 @@ from umoja.markets.texts import Texts
 from umoja.ops.centre import Centre, open_centre
 from umoja.ops.finding import Counts, Finding
 from umoja.ops.incidents import Incident
+from umoja.ops.second_factor import Required
 from umoja.parties.clients import Clients
 from umoja.parties.party import Party
 from umoja.signals import OrderSeen, Outcome
@@ -172,6 +173,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
         is_sandbox: bool = True,
         secure_cookies: bool = False,
         codes: Sequence[str] = ("GH", "KE"),
+        second_factor: Required = Required.NOBODY,
     ) -> Desk:
         clock = ManualClock(NOON)
         stages = {code: raised(code, tmp_path / code, clock=clock) for code in codes}
@@ -180,6 +182,8 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
             clock=clock,
             markets=[stage.market for stage in stages.values()],
             expected=lambda _market, _at: 2.0,
+            staff_key=b"the key of second factors in tests",
+            second_factor=second_factor,
         )
         centre.staff._hasher = CHEAP
         for stage in stages.values():

@@ -1,4 +1,4 @@
-"""Commands about the operations centre: tokens of machines, and vendors' status pages."""
+"""Commands about the operations centre: tokens of machines, vendors' pages, second factors of staff."""
 
 import sys
 from typing import Annotated
@@ -19,6 +19,7 @@ from umoja.commands.words import (
     ops_app,
     print_json,
     print_table,
+    staff_of,
 )
 
 ACTOR = "command line"
@@ -183,6 +184,28 @@ def pages(
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
         print_table("Vendors' status pages", columns, rows)
+    return OK
+
+
+@ops_app.command
+def reset_second_factor(
+    name: str, *, data: Data = None, database: Database = None, config: ConfigFile = None
+) -> int:
+    """Take somebody's second factor away, whose phone and recovery codes are lost.
+
+    She is signed out; with her password alone she then sets up another one. The audit log tells it.
+    In the console another administrator does the same.
+    """
+    from umoja.ops.staff import StaffRefused
+
+    settings = config_of(config, {"data": data, "database": database})
+    try:
+        with staff_of(settings) as staff:
+            staff.reset_second_factor(name, by=ACTOR)
+    except StaffRefused as cause:
+        complain(str(cause))
+        return WRONG
+    sys.stdout.write(f"{name} signs in with the password alone, and sets up a second factor anew\n")
     return OK
 
 

@@ -35,7 +35,8 @@ audit_app = App(name="audit", help="The chained log of what staff did.")
 client_app = App(name="client", help="Programs that may call a market's API.")
 drill_app = App(name="drill", help="Play faults and see what the centre makes of them.")
 ops_app = App(
-    name="ops", help="The operations centre: tokens of machines, and vendors' status pages."
+    name="ops",
+    help="The operations centre: tokens of machines, vendors' status pages, second factors of staff.",
 )
 watch_app = App(name="watch", help="The detectors, on a series of your own.")
 app.command(market_app)
@@ -125,6 +126,30 @@ def centre_parts_of(config: "Config") -> Any:
                     database, clock=clock, markets=kept_markets(config), take=lambda _: None
                 ),
             )
+
+    return found()
+
+
+def staff_of(config: "Config") -> Any:
+    """Open staff, also beside an installation that runs. Raise Unavailable where there is none."""
+    from contextlib import contextmanager
+
+    from umoja.clock import SystemClock
+    from umoja.faults import Unavailable
+    from umoja.opening import is_there, kept_markets, opened, told_of
+    from umoja.ops.audit import AuditLog
+    from umoja.ops.staff import Staff
+    from umoja.storage.migrate import migrate
+
+    @contextmanager
+    def found() -> Any:
+        if not is_there(config, "centre"):
+            raise Unavailable(f"there is no centre in {told_of(config)}: start with umoja up")
+        clock = SystemClock()
+        with opened(config, "centre") as database:
+            migrate(database, "centre", clock)
+            audit = AuditLog(database, clock=clock)
+            yield Staff(database, clock=clock, audit=audit, markets=kept_markets(config))
 
     return found()
 

@@ -76,6 +76,8 @@ def machine_pages(pages: Pages, centre: Centre) -> list[Any]:
         visitor = pages.visitor(request)
         fields = await pages.form(request)
         member = pages.require(visitor, "manage_staff")
+        if asked := await asyncio.to_thread(pages.code_first, visitor, member, "/tokens"):
+            return asked
         lasts = fields.get("lasts", "")
         try:
             if lasts not in LASTS:

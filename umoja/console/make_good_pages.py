@@ -20,6 +20,7 @@ from umoja.ops.centre import Centre
 from umoja.ops.incident import Incident
 from umoja.ops.make_good import LINES_MAX, NOTE_MAX, Batch, Line, MakeGoodRefused
 from umoja.ops.notices import KINDS, NoticeRefused
+from umoja.ops.staff import CodeNeeded
 from umoja.payments.noticing import notice_text
 from umoja.signals import Reached, Wrong, Wrongs
 
@@ -274,10 +275,16 @@ def make_good_pages(pages: Pages, centre: Centre, *, texts: Texts | None = None)
                     batch = await asyncio.to_thread(deeds.batch, number)
                     if batch is None or batch.incident != incident.id:
                         raise HTTPException(status_code=404)
-                    deed = deeds.release if name == "release" else deeds.withdraw
-                    await asyncio.to_thread(deed, number, actor=who)
+                    if name == "release":
+                        await asyncio.to_thread(
+                            deeds.release, number, actor=who, session=visitor.session
+                        )
+                    else:
+                        await asyncio.to_thread(deeds.withdraw, number, actor=who)
                 case _:
                     raise HTTPException(status_code=400)
+        except CodeNeeded:
+            return pages.to_code(f"/incidents/{incident.id}/make-good")
         except MakeGoodRefused as cause:
             return await page(
                 visitor,

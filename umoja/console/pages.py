@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from umoja.markets.market import Market
 from umoja.money import Money
 from umoja.ops.centre import UNREADABLE
 from umoja.ops.paging import Page
-from umoja.ops.staff import Member, Staff
+from umoja.ops.staff import CodeNeeded, Member, Staff
 
 HERE = Path(__file__).parent
 SESSION_COOKIE = "umoja_session"
+HALF_COOKIE = "umoja_half_signed"
 FORM_COOKIE = "umoja_form"
 FORM_FIELD = "form_token"
 FORM_MAX = 32 * 1024
@@ -81,10 +82,15 @@ Asked = Request[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """Who looks at a page: a member of staff, or in a sandbox anybody."""
+    """Who looks at a page: a member of staff, or in a sandbox anybody.
+
+    A member who must set up her second factor first is in `enrolling` instead: nobody yet, but there.
+    """
 
     member: Member | None
     form_token: str
+    enrolling: Member | None = None
+    session: str = field(default="", repr=False)
     path: str = "/"
     """Where to come back to, after the language was changed."""
 
@@ -153,7 +159,14 @@ class Pages:
         form_token = request.cookies.get(FORM_COOKIE, "")
         if not 20 <= len(form_token) <= 80 or not form_token.isascii():
             form_token = secrets.token_urlsafe(24)
-        return Visitor(member=member, form_token=form_token, path=_shown_path(request))
+        is_enrolling = member is not None and member.must_enrol
+        return Visitor(
+            member=None if is_enrolling else member,
+            form_token=form_token,
+            enrolling=member if is_enrolling else None,
+            session=token,
+            path=_shown_path(request),
+        )
 
     def speak(self, request: Asked) -> None:
         """Speak the language of whoever asks, until this request is answered."""
@@ -175,6 +188,17 @@ class Pages:
         if not self.may(visitor, action, market):
             raise HTTPException(status_code=403)
         return visitor.member
+
+    def code_first(self, visitor: Visitor, member: Member, to: str) -> Response[str] | None:
+        """Return the way to give a fresh code and come back to a path, where one is needed."""
+        try:
+            self._staff.require_code(member.name, visitor.session)
+        except CodeNeeded:
+            return self.to_code(to)
+        return None
+
+    def to_code(self, to: str) -> Response[str]:
+        return self.see_other(f"/account/code?to={quote(to)}")
 
     # Asking
 
@@ -212,6 +236,7 @@ class Pages:
         text = self.render(
             template,
             member=visitor.member,
+            enrolling=visitor.enrolling,
             form_token=visitor.form_token,
             here=here,
             now=self._clock.now(),
@@ -283,19 +308,26 @@ class Pages:
             return []  # the page itself says what cannot be read
 
     def to_sign_in(self, request: Asked) -> Response[str]:
-        """Send whoever has not signed in to do so, and back to this page afterwards."""
+        """Send whoever has not signed in to do so, and back to this page afterwards.
+
+        Who has, and must set up a second factor, is sent to do that.
+        """
         token = request.cookies.get(SESSION_COOKIE, "")
         if token:
-            self._staff.member(token)  # raises where staff cannot be read: signing in is no help
+            member = self._staff.member(token)  # raises where staff cannot be read: no help either
+            if member is not None and member.must_enrol:
+                return self.see_other("/account/second-factor")
         return self.see_other(f"/sign-in?to={quote(request.scope['path'])}")
 
     def signed_in(self, token: str, to: str) -> Response[str]:
-        return _see_other(to, [self._cookie(SESSION_COOKIE, token)])
+        return _see_other(to, [self._cookie(SESSION_COOKIE, token), self._gone(HALF_COOKIE)])
+
+    def half_signed_in(self, token: str, to: str) -> Response[str]:
+        """Ask for the code: the password was right."""
+        return _see_other(f"/sign-in/code?to={quote(to)}", [self._cookie(HALF_COOKIE, token)])
 
     def signed_out(self) -> Response[str]:
-        gone = self._cookie(SESSION_COOKIE, "")
-        gone.max_age = 0
-        return _see_other("/sign-in", [gone])
+        return _see_other("/sign-in", [self._gone(SESSION_COOKIE)])
 
     def in_language(self, wanted: str, to: str) -> Response[str]:
         """Go back to a path of ours and speak a language from now on; 400 for one we do not speak."""
@@ -307,6 +339,11 @@ class Pages:
 
     def see_other(self, to: str) -> Response[str]:
         return _see_other(to, [])
+
+    def _gone(self, name: str) -> Cookie:
+        gone = self._cookie(name, "")
+        gone.max_age = 0
+        return gone
 
     def _cookie(self, name: str, value: str) -> Cookie:
         return Cookie(

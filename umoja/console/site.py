@@ -13,6 +13,7 @@ from umoja.clock import Clock
 from umoja.console.alarm_pages import alarm_pages
 from umoja.console.drill_pages import drill_pages
 from umoja.console.duty_pages import duty_pages
+from umoja.console.factor_pages import factor_pages
 from umoja.console.handset import handset_pages
 from umoja.console.incident_pages import incident_pages
 from umoja.console.machine_pages import machine_pages
@@ -65,6 +66,7 @@ def console(
         *market_pages(pages, wall, centre, budgets),
         *incident_pages(pages, wall, centre),
         *staff_pages(pages, centre),
+        *factor_pages(pages, centre.staff),
         *duty_pages(pages, centre),
         *swap_pages(pages, centre),
         *status_pages(pages, centre.status, markets),

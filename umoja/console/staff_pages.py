@@ -11,7 +11,7 @@ from umoja.console.pages import FORM_MAX, SESSION_COOKIE, Asked, Pages, Visitor,
 from umoja.console.words import _, _n, named, recorded
 from umoja.faults import Busy
 from umoja.ops.centre import Centre
-from umoja.ops.staff import EVERYWHERE, PASSWORD_LEAST, StaffRefused
+from umoja.ops.staff import EVERYWHERE, PASSWORD_LEAST, HalfSigned, StaffRefused
 
 AUDIT_PAGE = 100
 RISING = ("viewer", "engineer", "administrator")  # each may what those before it may
@@ -57,6 +57,8 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         if token is None:
             error = _("Name or password is wrong.")
             return sign_in_page(visitor, to=to, status=401, error=error, name=name)
+        if isinstance(token, HalfSigned):
+            return pages.half_signed_in(token.token, to)
         return pages.signed_in(token, to)
 
     @post(
@@ -108,12 +110,14 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
     def staff_page(
         visitor: Visitor, *, status: int = 200, error: str = "", name: str = ""
     ) -> Response[str]:
+        having = centre.staff.with_factor()
         shown = [
             {
                 "name": each.name,
                 "roles": _told(each.roles),
                 "held": {code: _highest(held) for code, held in each.roles.items()},
                 "shut": sorted(each.roles.keys() - {EVERYWHERE, *pages.markets}),
+                "has_factor": each.name in having,
             }
             for each in centre.staff.browse()
         ]
@@ -144,6 +148,8 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         visitor = pages.visitor(request)
         fields = await pages.form(request)
         member = pages.require(visitor, "manage_staff")
+        if asked := await asyncio.to_thread(pages.code_first, visitor, member, "/staff"):
+            return asked
         try:
             await asyncio.to_thread(
                 centre.staff.add,
@@ -167,8 +173,28 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         visitor = pages.visitor(request)
         await pages.form(request)
         member = pages.require(visitor, "manage_staff")
+        if asked := await asyncio.to_thread(pages.code_first, visitor, member, "/staff"):
+            return asked
         try:
             await asyncio.to_thread(centre.staff.remove, name, by=member.name)
+        except StaffRefused as cause:
+            return staff_page(visitor, status=422, error=recorded(str(cause)))
+        return pages.see_other("/staff")
+
+    @post(
+        "/staff/{name:str}/second-factor",
+        include_in_schema=False,
+        request_max_body_size=FORM_MAX,
+        name="console.staff.second-factor",
+    )
+    async def reset(request: Asked, name: str) -> Response[str]:
+        visitor = pages.visitor(request)
+        await pages.form(request)
+        member = pages.require(visitor, "manage_staff")
+        if asked := await asyncio.to_thread(pages.code_first, visitor, member, "/staff"):
+            return asked
+        try:
+            await asyncio.to_thread(centre.staff.reset_second_factor, name, by=member.name)
         except StaffRefused as cause:
             return staff_page(visitor, status=422, error=recorded(str(cause)))
         return pages.see_other("/staff")
@@ -183,6 +209,8 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         visitor = pages.visitor(request)
         fields = await pages.form(request)
         member = pages.require(visitor, "manage_staff")
+        if asked := await asyncio.to_thread(pages.code_first, visitor, member, "/staff"):
+            return asked
         wanted = {
             code: [fields[f"in-{code}"]]
             for code in (EVERYWHERE, *pages.markets, *await asyncio.to_thread(shut, name))
@@ -208,6 +236,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
             error=error,
             is_changed=is_changed,
             least=PASSWORD_LEAST,
+            factor=centre.staff.factor(visitor.member.name) if visitor.member else None,
         )
 
     @get("/account", include_in_schema=False, name="console.account")
@@ -236,8 +265,8 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         # Who holds a session left open somewhere must not take the account over: the old password
         # is asked for as at the door, with its throttle and its lines in the audit log.
         try:
-            token = await asyncio.to_thread(
-                centre.staff.sign_in, member.name, fields.get("old", ""), address=address
+            is_right = await asyncio.to_thread(
+                centre.staff.recognise, member.name, fields.get("old", ""), address=address
             )
         except Busy as busy:
             error = _n(
@@ -246,18 +275,21 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
                 busy.retry_after_s,
             )
             return account_page(visitor, status=429, error=error)
-        if token is None:
+        if not is_right:
             return account_page(
                 visitor, status=422, error=_("The password you have is another one")
             )
         try:
             await asyncio.to_thread(
-                centre.staff.change_password, member.name, wanted, by=member.name, keep=token
+                centre.staff.change_password,
+                member.name,
+                wanted,
+                by=member.name,
+                keep=visitor.session,
             )
         except StaffRefused as cause:
-            await asyncio.to_thread(centre.staff.sign_out, token)
             return account_page(visitor, status=422, error=recorded(str(cause)))
-        return pages.signed_in(token, "/account?changed")
+        return pages.see_other("/account?changed")
 
     return [
         ask,
@@ -269,6 +301,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
         add,
         change_roles,
         remove,
+        reset,
         account,
         change,
     ]

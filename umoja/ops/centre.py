@@ -26,6 +26,7 @@ from umoja.ops.otlp import Arrivals
 from umoja.ops.paging import Console, Pager, Way
 from umoja.ops.regulators import Regulators
 from umoja.ops.remedies import Remedies
+from umoja.ops.second_factor import Required
 from umoja.ops.silences import Silences
 from umoja.ops.staff import FIRST, Staff
 from umoja.ops.status_page import StatusPage
@@ -129,6 +130,8 @@ def open_centre(
     ways: Mapping[str, Way] | None = None,
     address: str = "",
     ask: Asker = nobody,
+    staff_key: bytes = b"",
+    second_factor: Required = Required.NOBODY,
 ) -> Centre:
     """Open the centre's file or make it, or take its tables; open incidents go on where they were.
 
@@ -136,8 +139,9 @@ def open_centre(
     `learns_usual` that is learned instead, on the curve of each market's days. Products and channels
     that are not named are counted as unknown. Remedies act through `switches`; pages go by `ways` (in
     the console without any), with links to `address`. `ask` asks a market whom a trouble wronged, and
-    makes that good there. Raise Unavailable where the file cannot be used, DatabaseDamaged where it
-    is broken.
+    makes that good there. `staff_key` is that of second factors (without it nobody can have one) and
+    `second_factor` says who must. Raise Unavailable where the file cannot be used, DatabaseDamaged
+    where it is broken.
     """
     database: Sql = Database(where, wait_s=WAIT_S) if isinstance(where, Path) else where
     try:
@@ -188,6 +192,8 @@ def open_centre(
             clock=clock,
             audit=audit,
             markets=[market.code for market in markets],
+            key=staff_key,
+            required=second_factor,
         )
         switches = Switches() if switches is None else switches
         machines = Machines(database, clock=clock, audit=audit)

@@ -281,11 +281,12 @@ class MakeGood:
         )
         return made
 
-    def release(self, number: int, *, actor: str) -> Batch:
+    def release(self, number: int, *, actor: str, session: str = "") -> Batch:
         """Let a batch go. It takes a second person: never whoever drafted it.
 
-        What that person may do is read in the transaction that lets it go. A repeat by the same
-        person changes nothing. Raise MakeGoodRefused.
+        What that person may do is read in the transaction that lets it go, and whether her session
+        brought a fresh code of her second factor. A repeat by the same person changes nothing. Raise
+        MakeGoodRefused, and CodeNeeded.
         """
         with self._database.transaction():
             batch = self._known(number)
@@ -296,6 +297,7 @@ class MakeGood:
                 if batch.released_by == actor:
                     return batch
                 raise MakeGoodRefused(f"the batch is {batch.state} already")
+            self._staff.require_code(actor, session)
             changed = self._database.run(
                 "UPDATE batches SET state = 'released', released_by = :actor, released_at = :now"
                 " WHERE number = :number AND state = 'drafted'",

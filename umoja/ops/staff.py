@@ -1,4 +1,4 @@
-"""Staff: who may do what at the centre, their passwords and their sessions.
+"""Staff: who may do what at the centre, their passwords, second factors and sessions.
 
 Signing in, out, failing to, and every change of staff are written to the audit log here; what staff
 do beyond that is recorded by whoever does it for them.
@@ -9,8 +9,9 @@ import json
 import math
 import re
 import secrets
+import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
@@ -20,6 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from umoja.clock import Clock, to_micros
 from umoja.faults import Busy, Fault
 from umoja.ops.audit import AuditLog
+from umoja.ops.second_factor import SALT_BYTES, Factor, Required, SecondFactors, Taken
 from umoja.ops.throttle import Throttle
 from umoja.storage.port import Row, Sql
 
@@ -45,6 +47,9 @@ RIGHTS: dict[str, frozenset[str]] = {
 
 ROLES = frozenset().union(*RIGHTS.values())
 
+POWERFUL = RIGHTS["release_money"] | RIGHTS["manage_staff"]
+"""Roles in which a password alone is too little."""
+
 PASSWORD_LEAST = 12
 PASSWORD_MOST = 200
 SESSION_FOR = timedelta(hours=12)
@@ -52,10 +57,15 @@ IDLE_FOR = timedelta(hours=2)
 SEEN_EVERY = timedelta(minutes=1)  # a session's last use is written no more often
 SESSIONS_MAX = 20  # of one member; the oldest give way
 BROWSE_MAX = 1_000
+CODE_WITHIN = timedelta(minutes=5)  # from the password to the code
+FRESH_FOR = timedelta(minutes=15)
 
 PAIR_FREE = 5  # failures of a name from one address, before it waits
 ADDRESS_FREE = 20  # of all names from one address
 NAME_FREE = 50  # of a name from all addresses: more, so that nobody is easily locked out by others
+CODE_FREE = 5  # wrong codes of a name from one address
+CODE_NAME_FREE = 10  # and from all: few, for whoever gets so far knows the password
+CODE_FORGOTTEN_AFTER_S = 86_400.0  # a code has six digits: a day's guesses are counted together
 
 _NAME = re.compile(r"[a-z][a-z0-9._-]{1,39}")
 _MICROSECOND = timedelta(microseconds=1)
@@ -67,12 +77,31 @@ class StaffRefused(ValueError):
     """A name, a password or a role cannot be taken. It says which, in a sentence for people."""
 
 
+class CodeNeeded(StaffRefused):
+    """A code of the second factor has to be given first: the last one is too old, or there is none."""
+
+
+class SignInOver(StaffRefused):
+    """The password was given too long ago, or was changed: signing in begins again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One of staff, and her roles by market; `*` is every market."""
+    """One of staff, and her roles by market; `*` is every market.
+
+    Who `must_enrol` may nothing before she has a second factor.
+    """
 
     name: str
     roles: Mapping[str, frozenset[str]]
+    must_enrol: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfSigned:
+    """The password was right; `token` is no session, and becomes one with a code."""
+
+    token: str = field(repr=False)
 
 
 class Staff:
@@ -89,14 +118,23 @@ class Staff:
         audit: AuditLog,
         markets: Iterable[str],
         hasher: PasswordHasher | None = None,
+        key: bytes = b"",
+        required: Required = Required.NOBODY,
     ) -> None:
-        """Take a migrated file. `hasher` is given in tests only, where it is cheap."""
+        """Take a migrated file. `hasher` is given in tests only, where it is cheap.
+
+        `key` is that of second factors, kept outside the database; `required` says who must have one.
+        """
         self._database = database
         self._clock = clock
         self._audit = audit
         self._markets = frozenset(markets)
         self._hasher = hasher or PasswordHasher()
         self._throttle = Throttle(clock)
+        self._code_throttle = Throttle(clock, forgotten_after_s=CODE_FORGOTTEN_AFTER_S)
+        self._code_lock = threading.Lock()
+        self._factors = SecondFactors(database, clock=clock, key=key)
+        self._required = required
         self._nobody = ""
 
     # Signing in
@@ -116,13 +154,70 @@ class Staff:
             )
         return password
 
-    def sign_in(self, name: str, password: str, *, address: str) -> str | None:
+    def sign_in(self, name: str, password: str, *, address: str) -> str | HalfSigned | None:
         """Return the token of a new session, or None where name or password is wrong.
 
-        None says no more, and takes as long for a name that nobody has. Raise Busy, with the
-        seconds to wait, after repeated failures of the name or of the address.
+        Who has a second factor is half signed in: see `enter`. None says no more, and takes as long
+        for a name that nobody has. Raise Busy, with the seconds to wait, after repeated failures of
+        the name or of the address.
         """
-        name = name[:80].strip().lower()
+        name = _as_typed(name)
+        if not self.recognise(name, password, address=address):
+            return None
+        token, now = secrets.token_urlsafe(32), to_micros(self._clock.now())
+        row = self._row(name)
+        if row is None:
+            return None  # removed meanwhile
+        fresh = (
+            self._hasher.hash(password) if self._hasher.check_needs_rehash(row["password"]) else ""
+        )
+        with self._database.transaction():
+            if fresh:
+                self._database.run(
+                    "UPDATE staff SET password = :fresh WHERE name = :name", fresh=fresh, name=name
+                )
+            if self._factors.of(name) is not None:
+                self._begin_sign_in(name, token, now)
+                return HalfSigned(token=token)
+            self._begin_session(name, token, now)
+            self._audit.record_inside(actor=name, action="sign_in", detail=f"from {address[:64]}")
+        return token
+
+    def enter(self, token: str, code: str, *, address: str) -> str | None:
+        """Give the code that a half signed-in member still owes; return the token of her session.
+
+        None says that the code is wrong or was used before. Raise SignInOver where she has to begin
+        again, and Busy as `sign_in` does.
+        """
+        digest, now = _digest(token), to_micros(self._clock.now())
+        row = self._database.one(
+            "SELECT name FROM sign_ins WHERE digest = :digest AND made_at > :oldest",
+            digest=digest,
+            oldest=now - CODE_WITHIN // _MICROSECOND,
+        )
+        if row is None:
+            raise SignInOver("signing in took too long: begin again")
+        name: str = row["name"]
+        self._count_try(name, address)
+        made = secrets.token_urlsafe(32)
+        with self._database.transaction():
+            taken = self._factors.take_inside(name, code)
+            if taken is not None:
+                if not self._database.run("DELETE FROM sign_ins WHERE digest = :d", d=digest):
+                    raise SignInOver("signing in took too long: begin again")
+                self._begin_session(name, made, now)
+                self._prove_inside(made, now)
+                self._audit.record_inside(
+                    actor=name, action="sign_in", detail=f"from {address[:64]}{_how(taken)}"
+                )
+        return made if self._judged(name, address, is_right=taken is not None) else None
+
+    def recognise(self, name: str, password: str, *, address: str) -> bool:
+        """Tell whether a password is right, with the door's throttle and its lines in the audit log.
+
+        Raise Busy as `sign_in` does.
+        """
+        name = _as_typed(name)
         keys = {(name, address[:64]): PAIR_FREE, ("", address[:64]): ADDRESS_FREE, name: NAME_FREE}
         wait_s = max(self._throttle.wait_s(key) for key in keys)
         if wait_s > 0:
@@ -134,38 +229,26 @@ class Staff:
             # A password typed into the field of the name must not be kept: only names we know.
             known = name if row is not None else "unknown"
             self._audit.record(actor=known, action="sign_in_failed", detail=f"from {address[:64]}")
-            return None
-        assert row is not None, "a password was right"
+            return False
         self._throttle.succeed((name, address[:64]))
-        token = secrets.token_urlsafe(32)
-        now = to_micros(self._clock.now())
-        fresh = (
-            self._hasher.hash(password) if self._hasher.check_needs_rehash(row["password"]) else ""
-        )
-        with self._database.transaction():
-            if fresh:
-                self._database.run(
-                    "UPDATE staff SET password = :fresh WHERE name = :name", fresh=fresh, name=name
-                )
-            self._prune(name, now)
-            self._database.run(
-                "INSERT INTO sessions VALUES (:digest, :name, :now, :now)",
-                digest=_digest(token),
-                name=name,
-                now=now,
-            )
-            self._audit.record_inside(actor=name, action="sign_in", detail=f"from {address[:64]}")
-        return token
+        return True
 
     def member(self, token: str) -> Member | None:
-        """Return whose session this is, or None where it is unknown, ended, idle or too old."""
+        """Return whose session this is, or None where it is unknown, ended, idle or too old.
+
+        So is one that never brought a code of the second factor that its member has.
+        """
         digest = _digest(token)
         row = self._database.one(
-            "SELECT staff.name, roles, made_at, seen_at FROM sessions JOIN staff USING (name)"
-            " WHERE digest = :digest",
+            "SELECT staff.name, roles, sessions.made_at, seen_at, proved_at,"
+            " second_factors.name AS factor FROM sessions"
+            " JOIN staff ON staff.name = sessions.name"
+            " LEFT JOIN second_factors ON second_factors.name = sessions.name"
+            " LEFT JOIN session_codes ON session_codes.digest = sessions.digest"
+            " WHERE sessions.digest = :digest",
             digest=digest,
         )
-        if row is None:
+        if row is None or (row["factor"] is not None and row["proved_at"] is None):
             return None
         now = to_micros(self._clock.now())
         if not _is_live(row["made_at"], row["seen_at"], now):
@@ -179,7 +262,7 @@ class Staff:
                 )
             except Fault as cause:  # reading goes on; at worst the session ends as idle
                 log.warning("ops.staff.session_unwritten", cause=str(cause))
-        return _member(row)
+        return self._bound(_member(row), has_factor=row["factor"] is not None)
 
     def sign_out(self, token: str) -> None:
         """End a session. Repeating is harmless."""
@@ -197,10 +280,10 @@ class Staff:
         """Tell whether a member may do this in a market; '' or '*' is what is of no one market.
 
         A role that is held everywhere counts in each market; one that is held in a market counts
-        only there. Nobody (None) may nothing.
+        only there. Nobody (None) may nothing, nor may who must enrol a second factor first.
         """
         assert action in RIGHTS, f"there is no action {action}"
-        if member is None:
+        if member is None or member.must_enrol:
             return False
         held = set(member.roles.get(EVERYWHERE, ()))
         if market:
@@ -210,7 +293,111 @@ class Staff:
     def named(self, name: str) -> Member | None:
         """Return who bears a name, with what she may do now, or None: nobody does any more."""
         row = self._row(name)
-        return None if row is None else _member(row)
+        if row is None:
+            return None
+        return self._bound(_member(row), has_factor=self._factors.of(name) is not None)
+
+    # The second factor
+
+    def factor(self, name: str) -> Factor | None:
+        """Return what is told of somebody's second factor, or None: she has none."""
+        return self._factors.of(name)
+
+    def with_factor(self) -> frozenset[str]:
+        """Return who has a second factor, at most a thousand."""
+        rows = self._database.query(
+            "SELECT name FROM second_factors ORDER BY name LIMIT :limit", limit=BROWSE_MAX
+        )
+        return frozenset(row["name"] for row in rows)
+
+    def offer(self, name: str, salt: bytes) -> bytes:
+        """Return the secret of a factor that `enrol` would give. Nothing is kept."""
+        return self._factors.secret(name, salt)
+
+    def fresh_salt(self) -> bytes:
+        return secrets.token_bytes(SALT_BYTES)
+
+    def enrol(
+        self, name: str, password: str, *, salt: bytes, code: str, session: str, address: str
+    ) -> list[str]:
+        """Give somebody the factor of a salt, in place of any other; return her recovery codes.
+
+        They are told once. Her other sessions end. Raise StaffRefused where the password or the code
+        is another one, CodeNeeded where she has a factor and gave no fresh code of it, and Busy.
+        """
+        if not self.recognise(name, password, address=address):
+            raise StaffRefused("the password you have is another one")
+        if self._factors.of(name) is not None:
+            self.require_code(name, session)
+        self._count_try(name, address)
+        digest = _digest(session)
+        with self._database.transaction():
+            has_one = self._factors.of(name) is not None
+            if has_one:  # asked again: another session may have been faster
+                self.require_code(name, session)
+            codes = self._factors.put_inside(name, salt=salt, code=code)
+            if codes is not None:
+                self._end_sessions(name, keep=digest)
+                self._prove_inside(session, to_micros(self._clock.now()))
+                action = "second_factor_replaced" if has_one else "second_factor_set_up"
+                self._audit.record_inside(actor=name, action=action, detail=name)
+        self._judged(name, address, is_right=codes is not None)
+        if codes is None:
+            raise StaffRefused("the code is another one: look at the clock of your phone")
+        return codes
+
+    def prove(self, session: str, code: str, *, address: str) -> bool:
+        """Give a fresh code in a session: tell whether it counted. Raise Busy as `sign_in` does."""
+        member = self.member(session)
+        if member is None:
+            return False
+        self._count_try(member.name, address)
+        with self._database.transaction():
+            taken = self._factors.take_inside(member.name, code)
+            if taken is not None:
+                self._prove_inside(session, to_micros(self._clock.now()))
+                self._audit.record_inside(
+                    actor=member.name,
+                    action="code_given",
+                    detail=f"from {address[:64]}{_how(taken)}",
+                )
+        return self._judged(member.name, address, is_right=taken is not None)
+
+    def require_code(self, name: str, session: str) -> None:
+        """Raise CodeNeeded where somebody has to give a code before an act that wants a fresh one.
+
+        She has, where she has a factor and her session's last code is more than fifteen minutes old,
+        or where she has none and must. It may be asked in the transaction of the act.
+        """
+        member = self.named(name)
+        if member is None or member.must_enrol:
+            raise CodeNeeded("a second factor has to be set up first")
+        if self._factors.of(name) is not None and not self._is_fresh(name, session):
+            raise CodeNeeded("a code of your second factor is needed first")
+
+    def renew_recovery_codes(self, name: str, *, session: str) -> list[str]:
+        """Return ten new recovery codes, told once; the old ones count no longer. Raise CodeNeeded."""
+        with self._database.transaction():
+            self.require_code(name, session)
+            if self._factors.of(name) is None:
+                raise StaffRefused("there is no second factor")
+            codes = self._factors.renew_codes_inside(name)
+            self._audit.record_inside(actor=name, action="recovery_codes_renewed", detail=name)
+        return codes
+
+    def reset_second_factor(self, name: str, *, by: str) -> None:
+        """Take somebody's factor away and sign her out: the phone is lost. Never one's own.
+
+        Raise StaffRefused, also where she has none.
+        """
+        if name == by:
+            raise StaffRefused("your own second factor is reset by another administrator")
+        with self._database.transaction():
+            self._require_known(name)
+            if not self._factors.remove_inside(name):
+                raise StaffRefused(f"{name} has no second factor")
+            self._end_sessions(name)
+            self._audit.record_inside(actor=by, action="second_factor_reset", detail=name)
 
     # Changing
 
@@ -265,11 +452,7 @@ class Staff:
                 now=to_micros(self._clock.now()),
                 name=name,
             )
-            self._database.run(
-                "DELETE FROM sessions WHERE name = :name AND digest <> :keep",
-                name=name,
-                keep=_digest(keep),
-            )
+            self._end_sessions(name, keep=_digest(keep))
             self._audit.record_inside(actor=by, action="password_changed", detail=name)
 
     def remove(self, name: str, *, by: str) -> None:
@@ -289,6 +472,90 @@ class Staff:
         return [_member(row) for row in rows]
 
     # Within
+
+    def _bound(self, member: Member, *, has_factor: bool) -> Member:
+        """Return a member, marked where she must have a second factor and has none."""
+        held = frozenset().union(*member.roles.values())
+        must = self._required is Required.EVERYBODY or (
+            self._required is Required.POWERFUL and not held.isdisjoint(POWERFUL)
+        )
+        return replace(member, must_enrol=True) if must and not has_factor else member
+
+    def _begin_sign_in(self, name: str, token: str, now: int) -> None:
+        self._database.run(
+            "DELETE FROM sign_ins WHERE made_at <= :oldest",
+            oldest=now - CODE_WITHIN // _MICROSECOND,
+        )
+        self._database.run(
+            "DELETE FROM sign_ins WHERE name = :name AND digest NOT IN (SELECT digest FROM"
+            " sign_ins WHERE name = :name ORDER BY made_at DESC LIMIT :keep)",
+            name=name,
+            keep=SESSIONS_MAX - 1,
+        )
+        self._database.run(
+            "INSERT INTO sign_ins VALUES (:digest, :name, :now)",
+            digest=_digest(token),
+            name=name,
+            now=now,
+        )
+
+    def _begin_session(self, name: str, token: str, now: int) -> None:
+        self._prune(name, now)
+        self._database.run(
+            "INSERT INTO sessions VALUES (:digest, :name, :now, :now)",
+            digest=_digest(token),
+            name=name,
+            now=now,
+        )
+
+    def _end_sessions(self, name: str, *, keep: bytes = b"") -> None:
+        """End all of a member's sessions but one, and what was half signed in."""
+        self._database.run(
+            "DELETE FROM sessions WHERE name = :name AND digest <> :keep", name=name, keep=keep
+        )
+        self._database.run("DELETE FROM sign_ins WHERE name = :name", name=name)
+
+    def _prove_inside(self, session: str, now: int) -> None:
+        """Note that a session brought a code. Nothing is noted of a session that has ended."""
+        digest = _digest(session)
+        self._database.run("DELETE FROM session_codes WHERE digest = :digest", digest=digest)
+        self._database.run(
+            "INSERT INTO session_codes SELECT digest, :now FROM sessions WHERE digest = :digest",
+            now=now,
+            digest=digest,
+        )
+
+    def _is_fresh(self, name: str, session: str) -> bool:
+        row = self._database.one(
+            "SELECT proved_at FROM session_codes JOIN sessions USING (digest)"
+            " WHERE digest = :digest AND name = :name",
+            digest=_digest(session),
+            name=name,
+        )
+        now = to_micros(self._clock.now())
+        return row is not None and now - row["proved_at"] < FRESH_FOR // _MICROSECOND
+
+    def _count_try(self, name: str, address: str) -> None:
+        """Count a try of a code before it is looked at, so that no crowd of them slips in at once.
+
+        Raise Busy where there were too many. A right code takes the counts back.
+        """
+        keys = {(name, address[:64]): CODE_FREE, name: CODE_NAME_FREE}
+        with self._code_lock:
+            wait_s = max(self._code_throttle.wait_s(key) for key in keys)
+            if wait_s > 0:
+                raise Busy("codes", retry_after_s=math.ceil(wait_s))
+            for key, free in keys.items():
+                self._code_throttle.fail(key, free=free)
+
+    def _judged(self, name: str, address: str, *, is_right: bool) -> bool:
+        """Write a wrong code down, or forget the tries before a right one; tell which it was."""
+        if is_right:
+            self._code_throttle.succeed((name, address[:64]))
+            self._code_throttle.succeed(name)
+        else:
+            self._audit.record(actor=name, action="code_refused", detail=f"from {address[:64]}")
+        return is_right
 
     def _row(self, name: str) -> Row | None:
         return self._database.one("SELECT name, password, roles FROM staff WHERE name = :n", n=name)
@@ -365,6 +632,14 @@ def _require_good(password: str, name: str) -> None:
         password.encode()
     except UnicodeEncodeError as cause:
         raise StaffRefused("a password is made of letters that can be written") from cause
+
+
+def _as_typed(name: str) -> str:
+    return name[:80].strip().lower()
+
+
+def _how(taken: Taken) -> str:
+    return f", by a recovery code, {taken.recovery_codes} left" if taken.is_recovery else ""
 
 
 def _is_live(made_at: int, seen_at: int, now: int) -> bool:

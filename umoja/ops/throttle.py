@@ -23,12 +23,19 @@ class _Failures:
 class Throttle:
     """Counts failures by key. Each key has some failures free; every one more costs a pause.
 
-    A key that did not fail for fifteen minutes is forgotten, and so is the one that failed longest
-    ago where there are too many.
+    A key that did not fail for fifteen minutes (or as long as is given) is forgotten, and so is the
+    one that failed longest ago where there are too many.
     """
 
-    def __init__(self, clock: Clock, *, remembered_max: int = REMEMBERED_MAX) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        remembered_max: int = REMEMBERED_MAX,
+        forgotten_after_s: float = FORGOTTEN_AFTER_S,
+    ) -> None:
         self._clock = clock
+        self._forgotten_after_s = forgotten_after_s
         self._remembered_max = remembered_max
         self._failures: OrderedDict[Hashable, _Failures] = OrderedDict()
         self._lock = threading.Lock()
@@ -47,7 +54,10 @@ class Throttle:
         now_s = self._clock.ticks_s()
         with self._lock:
             found = self._failures.pop(key, None)
-            if found is None or now_s - max(found.last_s, found.free_at_s) > FORGOTTEN_AFTER_S:
+            if (
+                found is None
+                or now_s - max(found.last_s, found.free_at_s) > self._forgotten_after_s
+            ):
                 found = _Failures(count=0, last_s=now_s, free_at_s=now_s)
             found.count += 1
             found.last_s = now_s
