@@ -36,7 +36,7 @@ def card(*opened: Any, figures_: dict[str, Any] | None = None, **around: Any) ->
         ({"able_permille": 950.0}, "good", ("able", "95 %")),
         ({"able_permille": 949.0}, "attention", ("able", "94 %")),
         ({"able_permille": 620.0}, "bad", ("able", "62 %")),
-        ({"planned": ("airtime", "sim-a")}, "good", ("planned", "airtime, sim-a")),
+        ({"planned": ("airtime", "sim-a")}, "good", ("planned", "Planned work: airtime, sim-a")),
         ({"due_s": 7_200}, "good", ("due", "2.0 h left")),
         ({"due_s": -120}, "good", ("due", "overdue by 2 min")),
         ({"peak": (NOON + timedelta(hours=9), 24.31)}, "good", ("peak", "21:00 · 24.3")),

@@ -16,6 +16,7 @@ import uvicorn
 from tests.console.conftest import Desk
 from tests.console.test_alarm_pages import DISK, HOST, fires, silenced
 from tests.console.test_losses import quarter_of_an_hour
+from tests.console.test_planned_pages import planned
 from umoja.ops import paging
 from umoja.ops.incident import Review, Stage
 from umoja.ops.oncall import Chain, Layer, Roster, Step
@@ -43,6 +44,7 @@ SIGNED_IN = [
     "/alarms",
     "/silences",
     "/silences?q=nothing-like-it",
+    "/planned",
     "/objectives",
     "/on-call",
     "/on-call/swaps",
@@ -119,6 +121,12 @@ async def busy(desk: Desk) -> Desk:
     await silenced(
         desk, lasts="90d", **{"recurs": "1", "day-mon": "1"}, since="22:00", until="04:00"
     )
+    await planned(desk, **{"on-airtime": "1"})
+    await planned(desk, starts="2026-03-15T16:30", ends="2026-03-15T18:00")
+    await planned(
+        desk, ends="2026-06-10T00:00", **{"again": "1", "day-tue": "1", "day-fri": "1"},
+        since="23:00", until="02:00",
+    )  # fmt: skip
     await desk.post("/tokens", **{"name": "prometheus", "scope-alerts": "1", "lasts": "90d"})
     await desk.post("/alarms/vendors", act="watch", name="sms-east", url="https://status.example/")
     # Only the digest of a page's secret is kept: the test makes one of its own.

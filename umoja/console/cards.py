@@ -13,7 +13,8 @@ from umoja.console.words import _, day, later, money, number, percent, place, we
 from umoja.markets.market import Market
 from umoja.ops.incident import Incident
 from umoja.ops.objectives import Budget
-from umoja.ops.telemetry import Figures, Part
+from umoja.ops.service_state import SERVICES
+from umoja.ops.telemetry import CHANNELS, Figures, Part
 
 NOTHING = "–"
 
@@ -36,7 +37,8 @@ class Around:
     breaches: float | None = None  # that the auditor finds in the books
     offset_ms: float | None = None  # of the clock that is the farthest off
     able_permille: float | None = None  # of the agents, in the district that is worst off
-    planned: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()  # names that are worked on
+    planned_until: datetime | None = None
     due_s: int | None = None  # until the next notice to a regulator; below nought it is overdue
     peak: tuple[datetime, float] | None = None  # the next one, and attempts a second
 
@@ -200,7 +202,7 @@ def card_of(
         unheard=_("not heard for {age}", age=lasted(around.unheard_s))
         if around.unheard_s is not None
         else _("never heard"),
-        planned=", ".join(around.planned),
+        planned=_planned(market, said.at, around),
         due="" if around.due_s is None else _due(around.due_s),
         due_state=""
         if around.due_s is None
@@ -217,6 +219,26 @@ def card_of(
             level=expected * 60 if expected is not None else None,
         ),
     )
+
+
+def _planned(market: Market, now: datetime, around: Around) -> str:
+    """Return what is worked on in a market, and until when in its own time; '' for nothing."""
+    if not around.planned:
+        return ""
+    names = ", ".join(
+        _("the whole market") if each == market.code else touched(each) for each in around.planned
+    )
+    if around.planned_until is None:
+        return _("Planned work: {names}", names=names)
+    until = market.local(around.planned_until)
+    is_today = until.date() == market.local(now).date()
+    time = f"{until:%H:%M %Z}" if is_today else f"{weekday(until)} {until:%Z}"
+    return _("Planned work until {time}: {names}", time=time, names=names)
+
+
+def touched(name: str) -> str:
+    """Return what work touches: a service or a channel in words, a partner by its own name."""
+    return words(name) if name in SERVICES or name in CHANNELS else name
 
 
 def clock_state(offset_ms: float) -> str:

@@ -21,6 +21,7 @@ from umoja.console.make_good_pages import make_good_pages
 from umoja.console.market_pages import market_pages
 from umoja.console.objective_pages import Budgets, objective_pages
 from umoja.console.pages import HERE, Asked, Pages
+from umoja.console.planned_pages import planned_pages
 from umoja.console.regulator_pages import regulator_pages
 from umoja.console.sandbox import Sandbox
 from umoja.console.silence_pages import silence_pages
@@ -74,6 +75,7 @@ def console(
         *regulator_pages(pages, centre),
         *alarm_pages(pages, centre),
         *silence_pages(pages, centre),
+        *planned_pages(pages, centre),
         *machine_pages(pages, centre),
         *objective_pages(pages, budgets),
         *make_good_pages(pages, centre),

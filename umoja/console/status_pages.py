@@ -20,7 +20,7 @@ from umoja.markets.market import Market
 from umoja.markets.texts import LAST_RESORT, Texts
 from umoja.ops.service_state import MESSAGES, State
 from umoja.ops.status_messages import Message
-from umoja.ops.status_page import HISTORY_DAYS, Day, Service, Shown, StatusPage
+from umoja.ops.status_page import HISTORY_DAYS, Day, Service, Shown, StatusPage, Work
 
 KEPT_S = 5
 READS = (HttpMethod.GET, HttpMethod.HEAD)
@@ -102,6 +102,7 @@ def status_pages(pages: Pages, status: StatusPage, markets: Mapping[str, Market]
             whole=speech.whole(shown),
             at=speech.moment(shown.market, shown.at),
             services=[_line(each, speech) for each in shown.services],
+            works=[_work(each, shown, speech) for each in shown.works],
             messages=[_told(each, shown.market, speech) for each in shown.messages],
             languages=[texts.catalogues[each] for each in texts.offered(shown.market)],
             days=str(HISTORY_DAYS),
@@ -200,6 +201,15 @@ def as_json(shown: Shown, speech: Speech) -> bytes:
                 }
                 for each in shown.services
             ],
+            "planned": [
+                {
+                    "services": [each for each in work.products if each],
+                    "from": _utc(work.starts_at),
+                    "until": _utc(work.ends_at),
+                    "says": _work(work, shown, speech),
+                }
+                for work in shown.works
+            ],
             "messages": [
                 {
                     "id": each.number,
@@ -276,6 +286,15 @@ def _runs(days: Sequence[Day], speech: Speech) -> list[tuple[str, int, int, str]
         else:
             runs.append((state, place, 1, says))
     return runs
+
+
+def _work(work: Work, shown: Shown, speech: Speech) -> str:
+    """Return planned work in plain words: which services, and from when to when in local time."""
+    names = ", ".join(speech.service(each) for each in work.products)
+    start, end = (speech.moment(shown.market, each) for each in (work.starts_at, work.ends_at))
+    if work.starts_at <= shown.at:
+        return speech.say("work.now", product=names, time=end)
+    return speech.say("work.coming", product=names, start=start, end=end)
 
 
 def _told(message: Message, market: Market, speech: Speech) -> dict[str, Any]:

@@ -119,6 +119,7 @@ class Wall:
             offset_ms=max(board.levels(code, "clock_offset_ms").values(), key=abs, default=None),
             able_permille=min(board.levels(code, "agents_able_permille").values(), default=None),
             planned=tuple(sorted(self._centre.watch.planned(code, now_s))),
+            planned_until=self._centre.planned.until(code),
             due_s=min((due - now_s for market, due in beside.dues if market == code), default=None),
             peak=self._peak(code, now),
         )

@@ -7,8 +7,8 @@ detector may judge: a market's flow, and each product, channel, partner and cell
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -79,6 +79,11 @@ class Frame:
     expected: Mapping[
         str, float
     ]  # attempts a second that are usual; a market nobody knows is absent
+    unplanned: Array | None = None  # counts without what is worked on; None: nothing is
+
+    def without_planned(self) -> "Frame":
+        """Return the frame as it is without the payments that planned work touches."""
+        return self if self.unplanned is None else replace(self, counts=self.unplanned)
 
 
 @dataclass(slots=True)
@@ -206,6 +211,11 @@ class Board:
         told = list(self._gauges.get(what, {}).items())
         return {of: level for (code, of), level in told if code == market}
 
+    def groups(self) -> list[Group]:
+        """Return every group that was counted so far."""
+        with self._lock:
+            return list(self._index.groups)
+
     def heard_at(self, market: str) -> int:
         """Return when a market gave its last sign of life, in seconds since 1970; 0: never."""
         return self._heard.get(market, 0)
@@ -213,9 +223,17 @@ class Board:
     # Taking
 
     def step(
-        self, now_s: int, *, blind_after_s: int, expected: Mapping[str, float]
+        self,
+        now_s: int,
+        *,
+        blind_after_s: int,
+        expected: Mapping[str, float],
+        planned: Mapping[str, Collection[str]] | None = None,
     ) -> Frame | None:
-        """Take off what was counted since the last step; None where no time has passed."""
+        """Take off what was counted since the last step; None where no time has passed.
+
+        `planned` are the names that are worked on, by market.
+        """
         if now_s <= self._taken_s:
             return None
         step_s = now_s - self._taken_s if self._taken_s else 0
@@ -239,6 +257,7 @@ class Board:
                 self._minute = np.concatenate([self._minute, more])
             self._minute += counts
             groups = tuple(index.groups)
+            touched = _touched(index, planned or {}, len(counts))
         blind = {
             market: self._heard.get(market, 0)
             for market in self.markets
@@ -246,6 +265,10 @@ class Board:
         }
         self._seen.update(market for market in self.markets if market not in blind)
         summed = np.add.reduceat(counts[index.gather], index.starts, axis=0) if groups else counts
+        unplanned = None
+        if touched and groups:
+            counts[touched] = 0.0
+            unplanned = np.add.reduceat(counts[index.gather], index.starts, axis=0)
         return Frame(
             now_s=now_s,
             step_s=float(step_s),
@@ -258,6 +281,7 @@ class Board:
             gauges=self._gauges,
             blind=blind,
             expected=expected,
+            unplanned=unplanned,
         )
 
     def minute(self) -> dict[str, dict[Key, list[int]]]:
@@ -323,6 +347,19 @@ class Board:
             index.members[place].append(row)
         index.is_stale = True
         return row
+
+
+def _touched(index: _Index, planned: Mapping[str, Collection[str]], size: int) -> list[int]:
+    """Return the rows of the keys that planned work touches by any of their parts."""
+    if not any(planned.values()):
+        return []
+    return [
+        row
+        for key, row in index.rows.items()
+        if row < size
+        and (names := planned.get(key.market))
+        and any(part in names for part in (key.market, *key[2:]) if part)
+    ]
 
 
 def _arrange(index: _Index) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
 import structlog
 
-from umoja.clock import Clock
+from umoja.clock import Clock, from_micros, to_micros
 from umoja.faults import Busy, Fault
 from umoja.markets.busy import busy_at
 from umoja.markets.market import Market
@@ -16,7 +17,7 @@ from umoja.ops.alert import Alert
 from umoja.ops.audit import AuditLog
 from umoja.ops.chronicle import Chronicle
 from umoja.ops.days import Days
-from umoja.ops.duty import Duty
+from umoja.ops.duty import Duty, Work, Works
 from umoja.ops.incidents import Incidents
 from umoja.ops.machines import Machines
 from umoja.ops.make_good import Asker, MakeGood, nobody
@@ -24,6 +25,7 @@ from umoja.ops.notices import Notices
 from umoja.ops.objectives import Objectives
 from umoja.ops.otlp import Arrivals
 from umoja.ops.paging import Console, Pager, Way
+from umoja.ops.planned import PlannedWorks
 from umoja.ops.regulators import Regulators
 from umoja.ops.remedies import Remedies
 from umoja.ops.second_factor import Required
@@ -64,6 +66,7 @@ class Centre:
     objectives: Objectives
     alarms: Alarms
     silences: Silences
+    planned: PlannedWorks
     machines: Machines
     upkeep: Upkeep
     arrivals: Arrivals
@@ -115,6 +118,24 @@ def _taken(alarms: Alarms, alerts: list[Alert]) -> None:
         alarms.take_and_keep(alerts)
     except Busy as cause:
         log.warning("ops.vendor_pages.untold", cause=str(cause))
+
+
+def _works_of(planned: PlannedWorks) -> Works:
+    """Return what tells calendars of planned work."""
+
+    def works(since: datetime, until: datetime) -> list[Work]:
+        return [
+            Work(
+                number=work.number,
+                market=work.market,
+                what=work.what,
+                starts=from_micros(stretch.starts_at),
+                ends=from_micros(stretch.ends_at),
+            )
+            for work, stretch in planned.every(to_micros(since), to_micros(until))
+        ]
+
+    return works
 
 
 def open_centre(
@@ -178,6 +199,8 @@ def open_centre(
         vendor_pages = VendorPages(
             database, clock=clock, markets=zones, take=lambda alerts: _taken(alarms, alerts)
         )
+        planned = PlannedWorks(database, clock=clock, audit=audit, markets=markets)
+        duty.works = _works_of(planned)
         watch = Watch(
             telemetry=telemetry,
             incidents=incidents,
@@ -185,7 +208,8 @@ def open_centre(
             clock=clock,
             chronicle=Chronicle(database, board=telemetry.board, clock=clock),
             usual=usual,
-            changed=lambda market, _: vendor_pages.changed(market),
+            planned=planned.names,
+            changed=lambda market, _: [*planned.changed(market), *vendor_pages.changed(market)],
         )
         staff = Staff(
             database,
@@ -214,6 +238,7 @@ def open_centre(
             objectives=objectives,
             alarms=alarms,
             silences=silences,
+            planned=planned,
             machines=machines,
             upkeep=Upkeep(database, board=telemetry.board, machines=machines, clock=clock),
             arrivals=Arrivals(clock),
@@ -226,6 +251,7 @@ def open_centre(
                 audit=audit,
                 markets=markets,
                 planned=lambda *asked: watch.planned(*asked),  # noqa: PLW0108  it may be replaced
+                works=planned.between,
                 address=address,
             ),
             regulators=Regulators(

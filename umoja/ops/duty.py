@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from urllib.parse import urlsplit
@@ -48,6 +48,24 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""  # signs what goes to the webhook; never shown
 
 
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Planned work as a calendar shows it. Aware times."""
+
+    number: int
+    market: str
+    what: str
+    starts: datetime
+    ends: datetime
+
+
+Works = Callable[[datetime, datetime], Sequence[Work]]
+"""Returns the planned work of every market between two moments."""
+
+
+def _no_works(_since: datetime, _until: datetime) -> Sequence[Work]:
+    return ()
+
+
 class Swap(msgspec.Struct, frozen=True, kw_only=True):
     """An offer to change one stretch of duty for another. Times are microseconds."""
 
@@ -85,6 +103,7 @@ class Duty:
         """Take a migrated database."""
         self._database = database
         self._clock = clock
+        self.works: Works = _no_works
 
     # Rosters and chains
 
@@ -407,7 +426,10 @@ class Duty:
         )
 
     def feed(self, secret: str) -> bytes | None:
-        """Return the calendar (RFC 5545) behind a secret, two weeks back to 90 days ahead, or None."""
+        """Return the calendar (RFC 5545) behind a secret, two weeks back to 90 days ahead, or None.
+
+        Planned work in the markets of its rosters stands in it too.
+        """
         row = self._database.one(
             "SELECT roster, person FROM calendars WHERE digest = :digest AND revoked_at = 0",
             digest=_digest(secret[:200]),
@@ -417,22 +439,37 @@ class Duty:
         now = self._clock.now()
         since, until = now - FEED_BACK, now + FEED_AHEAD
         overrides = self.overrides(since=since)
+        rosters = [each for each in self.rosters() if row["roster"] in {"", each.name}]
         found = [
             shift
-            for roster in self.rosters()
-            if row["roster"] in {"", roster.name}
+            for roster in rosters
             for shift in shifts(roster, overrides, since=since, until=until)
             if row["person"] in {"", shift.person}
         ]
-        return calendar(found, name=row["roster"] or f"{row['person']} on call", now=now)
+        if row["person"]:  # only of the rosters in which she has a shift
+            mine = {shift.roster for shift in found}
+            rosters = [each for each in rosters if each.name in mine]
+        markets = {market for roster in rosters for market in roster.markets}
+        works = [
+            each
+            for each in self.works(since, until)
+            if not markets.isdisjoint({each.market, "*"}) or (each.market == "*" and markets)
+        ]
+        name = row["roster"] or f"{row['person']} on call"
+        return calendar(found, name=name, now=now, works=works)
 
     def _returning(self, sql: str, **values: str | int | bytes) -> list[Row]:
         with self._database.transaction():
             return self._database.query(sql, **values)
 
 
-def calendar(found: Sequence[Shift], *, name: str, now: datetime) -> bytes:
-    """Write shifts as a calendar. The same shift has the same id in every feed and at every time."""
+def calendar(
+    found: Sequence[Shift], *, name: str, now: datetime, works: Sequence[Work] = ()
+) -> bytes:
+    """Write shifts as a calendar, and planned work beside them, which makes nobody busy.
+
+    The same shift and the same work have the same id in every feed and at every time.
+    """
     made = Calendar()
     made.add("prodid", "-//Umoja//on-call//EN")
     made.add("version", "2.0")
@@ -445,6 +482,15 @@ def calendar(found: Sequence[Shift], *, name: str, now: datetime) -> bytes:
         event.add("dtend", shift.ends)
         event.add("summary", f"{shift.person}: {shift.roster}")
         event.add("description", f"on call by {shift.layer}")
+        made.add_component(event)
+    for work in works:
+        event = Event()
+        event.add("uid", f"work-{work.number}-{to_micros(work.starts)}@umoja")
+        event.add("dtstamp", now)
+        event.add("dtstart", work.starts)
+        event.add("dtend", work.ends)
+        event.add("transp", "TRANSPARENT")
+        event.add("summary", f"planned work {work.number}, {work.market}: {work.what}")
         made.add_component(event)
     return bytes(made.to_ical())
 

@@ -89,6 +89,12 @@ class _Work(Collector):
             "Silences that keep something quiet now",
             value=len(centre.silences.active()),
         )
+        works = GaugeMetricFamily(
+            "umoja_planned_work", "Planned work that is on now", labels=["market"]
+        )
+        for market in centre.telemetry.markets:
+            works.add_metric([market], len(centre.planned.on_now(market)))
+        yield works
         announced = GaugeMetricFamily(
             "umoja_vendor_announcements", "Troubles that a vendor announces", labels=["vendor"]
         )

@@ -18,6 +18,7 @@ from umoja.markets.market import Market
 from umoja.ops.audit import AuditLog
 from umoja.ops.incident import Incident
 from umoja.ops.incidents import Incidents
+from umoja.ops.planned import PlannedWork, Stretch
 from umoja.ops.service_state import LISTED, MESSAGES, Heard, State, listed, states, worst
 from umoja.ops.status_messages import (
     KINDS,
@@ -32,6 +33,8 @@ from umoja.ops.telemetry import Telemetry
 from umoja.storage.port import DatabaseDamaged, Sql
 
 HISTORY_DAYS = 90
+WORKS_AHEAD = timedelta(days=7)
+WORKS_MAX = 20
 KEPT_DAYS = 100
 MESSAGES_MAX = 100  # of one market, that are shown; all are kept
 STALE_S = 30
@@ -66,14 +69,24 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Planned work as the public is told of it: services, '' for all of them. Microseconds."""
+
+    products: tuple[str, ...]
+    starts_at: int
+    ends_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a market's page shows; messages are newest first."""
+    """What a market's page shows; messages are newest first, planned work the next one first."""
 
     market: Market
     at: int
     state: State
     services: tuple[Service, ...]
     messages: tuple[Message, ...]
+    works: tuple[Work, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,6 +99,8 @@ class _Tally:
 
 
 Planned = Callable[[str, int], Collection[str]]
+Works = Callable[[str, int, int], Sequence[tuple[PlannedWork, Stretch]]]
+"""Returns what is worked on in a market between two moments, the first one first."""
 
 _COLUMNS = {
     State.WORKING: "working",
@@ -112,6 +127,7 @@ class StatusPage:
         audit: AuditLog,
         markets: Sequence[Market],
         planned: Planned = lambda _, __: (),
+        works: Works = lambda _, __, ___: (),
         address: str = "",
     ) -> None:
         """Take a migrated database. `address` is where this console is reached, for feeds."""
@@ -122,6 +138,7 @@ class StatusPage:
         self._audit = audit
         self._markets = {market.code: market for market in markets}
         self._planned = planned
+        self._works = works
         self.address = address.rstrip("/")
         self._lock = threading.Lock()  # held for moments only: pages wait for it
         self._writing = threading.Lock()  # of those who publish, one after the other
@@ -271,7 +288,23 @@ class StatusPage:
             state=State.UNKNOWN if is_unseen else worst(known),
             services=services,
             messages=messages,
+            works=self._told_works(code, now),
         )
+
+    def _told_works(self, code: str, now: int) -> tuple[Work, ...]:
+        """Return the work on now and in the next week that touches services, without its words."""
+        found = []
+        for work, stretch in self._works(code, now, now + WORKS_AHEAD // _MICROSECOND):
+            products = tuple(each for each in LISTED if each in work.touches)
+            if products or not work.touches:
+                found.append(
+                    Work(
+                        products=products or ("",),
+                        starts_at=stretch.starts_at,
+                        ends_at=stretch.ends_at,
+                    )
+                )
+        return tuple(found[:WORKS_MAX])
 
     def state(self, code: str) -> State:
         """Return how a market stands as a whole."""

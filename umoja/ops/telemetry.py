@@ -429,10 +429,11 @@ class Telemetry:
         """Return the market's first currency, in which the board counts money."""
         return self._counters[market].market.currencies[0].code
 
-    def frame(self) -> Frame | None:
+    def frame(self, planned: Mapping[str, Collection[str]] | None = None) -> Frame | None:
         """Return what all markets did since this was last asked; None where no time has passed.
 
-        The watch asks; nobody else may, since what was told once is not told again.
+        `planned` are the names that are worked on, by market. The watch asks; nobody else may, since
+        what was told once is not told again.
         """
         second = self._now_s()
         if self._curve is not None and second // 60 != self._usual_minute:
@@ -443,7 +444,9 @@ class Telemetry:
                 for code, counters in self._counters.items()
                 if (usual := self._curve(counters.market, now)) is not None
             }
-        return self.board.step(second, blind_after_s=BLIND_AFTER_S, expected=self._usual)
+        return self.board.step(
+            second, blind_after_s=BLIND_AFTER_S, expected=self._usual, planned=planned
+        )
 
     def harm(self, market: str, counts: Counts) -> Harm:
         """Return where the impact of a kind of trouble is counted."""

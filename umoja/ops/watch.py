@@ -34,6 +34,7 @@ from umoja.ops.impact import PERIOD_S, Harm
 from umoja.ops.incident import Cause
 from umoja.ops.incidents import Incidents, Scene
 from umoja.ops.localise import only_route, route_of
+from umoja.ops.mutes import Mutes
 from umoja.ops.telemetry import Telemetry
 from umoja.ops.usual import Usual
 
@@ -74,6 +75,23 @@ SWITCHED_S = 600
 the first one still owes are not its fault."""
 
 BOOKS = frozenset({"trust_gap", "invariants"})
+
+NEVER_PLANNED = BOOKS | {"fraud"}
+"""No work explains them."""
+
+WITH_THE_MARKET = SERVICE | FOLLOWS | {"silence", "callbacks", "sms_receipts"}
+"""Work on a whole market explains what these find in it, whatever they name."""
+
+BY_SHARE = frozenset({"failures", "latency"})
+"""They judge a share of what comes. What is worked on is left out of what they see: one episode of
+theirs would hide what else fails meanwhile, and nothing bad is learned as usual. What still fails when
+the work is over is found as anything new."""
+
+TAIL_S = 60
+"""So long after work what it touched is left out of what is judged by its share."""
+
+PRICED = frozenset({"volume", "failures", "latency", "tariff_shift"})
+"""They tell at each look what it cost since the one before."""
 
 ABSENT = frozenset({"volume", "silence"})
 """While one of them is open, what comes is less than usual."""
@@ -133,7 +151,9 @@ class Watch:
         self._cases: dict[tuple[str, str, str], _Case] = {}
         self._said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._on_duty: dict[tuple[str, str], Detector] = {}
-        self._muted: set[tuple[str, str, str]] = set()
+        self._mutes = Mutes()
+        self._mutes_of_routes = Mutes()
+        self._lost_until: dict[str, int] = {}
         self._routes: dict[str, Cause] = {}
         self._named_s: dict[str, int] = {}  # when a route was named last, by market
         for market in telemetry.markets:
@@ -150,17 +170,26 @@ class Watch:
         lost, why = self._telemetry.uncounted()
         if lost:
             log.error("ops.telemetry.uncounted", signals=lost, cause=repr(why))
-        frame = self._telemetry.frame()
+        frame = self._telemetry.frame(self._touched())
         if frame is not None:
             self._step("look at all", partial(self._look_at_all, frame))
         for market in self._telemetry.markets:
             self._step(f"look at {market}", partial(self._look_at, market, frame))
+        self._mutes_of_routes.settle()
         self._step("incidents", self._incidents.keep)
         self._step("days", self._days.keep)
         if self.chronicle is not None:
             self._step("chronicle", self.chronicle.keep)
         if self._usual is not None:
             self._step("usual", partial(self._usual.look, self._came, is_ill=self._is_absent))
+
+    def _touched(self) -> dict[str, set[str]]:
+        """Return what is worked on in each market, and was a moment ago: what hung then still fails."""
+        now_s = to_micros(self._clock.now()) // 1_000_000
+        return {
+            market: {*self.planned(market, now_s), *self.planned(market, now_s - TAIL_S)}
+            for market in self._telemetry.markets
+        }
 
     def _came(self, market: str, minute_s: int) -> int | None:
         found = self._telemetry.minute(market, minute_s)
@@ -199,18 +228,34 @@ class Watch:
                 if cause is not None:
                     self._routes[market] = cause
                     self._named_s[market] = facts.now_s
+            finding = judgement.finding
+            if self._incidents.is_open(market, name) is None:
+                if self._mutes_of_routes.is_muted(
+                    (market, name),
+                    facts.now_s,
+                    is_explained=self._explains(market, name, cause, facts.now_s),
+                    harmed=self._lost_lately(market, detector.counts, facts.now_s),
+                ):
+                    continue
+                over_s = self._mutes_of_routes.over_s((market, name))
+                finding = replace(finding, began_s=max(finding.began_s, over_s))
             self._incidents.found(
                 market,
                 name,
-                judgement.finding,
+                finding,
                 counts=detector.counts,
                 harm=self._telemetry.harm(market, detector.counts),
                 scene=Scene(cause=cause, changed=tuple(self.changed(market, facts.now_s))),
             )
 
+    def _lost_lately(self, market: str, counts: Counts, now_s: int) -> int:
+        """Return what was lost since this was last asked."""
+        running = now_s // PERIOD_S
+        since, self._lost_until[market] = self._lost_until.get(market, running), running
+        return self._telemetry.harm(market, counts).between(since, running - 1).payments
+
     def _look_at_all(self, frame: Frame) -> None:
         said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
-        muted: set[tuple[str, str, str]] = set()
         self._failures.held = {
             market
             for (market, name, _), case in self._said.items()
@@ -223,15 +268,17 @@ class Watch:
             for alarm in alarms:
                 key = (alarm.market, detector.name, alarm.product)
                 case = self._said.get(key) or self._case_of(alarm, detector.name, said)
-                if self._is_muted(key, case, alarm, frame.now_s, muted):
+                if self._is_muted(key, case, alarm, frame.now_s):
                     continue
                 said[key] = case
-                self._tell(alarm, detector.name, case, frame.now_s)
+                # What was muted while work was on is nobody's loss: it counts from the work's end.
+                began_s = max(alarm.began_s, self._mutes.over_s(key))
+                self._tell(replace(alarm, began_s=began_s), detector.name, case, frame.now_s)
         for key in self._said:
             if key not in said:
                 self._incidents.quiet(*key)
         self._said = said
-        self._muted = muted
+        self._mutes.settle()
         self._cases = {key: case for key, case in self._cases.items() if key in said.values()}
 
     def _case_of(
@@ -252,16 +299,27 @@ class Watch:
         case: tuple[str, str, str],
         alarm: Alarm,
         now_s: int,
-        muted: set[tuple[str, str, str]],
     ) -> bool:
-        """Tell whether planned work explains an alarm; then for as long as the alarm lasts."""
+        """Tell whether planned work keeps an alarm quiet: while it is on, and a little longer."""
         known = self._cases.get(case)
         if known is not None and known.cause.name == alarm.cause.name:
             return False  # it was broken before the work began
-        if key in self._muted or alarm.cause.name in self.planned(alarm.market, now_s):
-            muted.add(key)
+        return self._mutes.is_muted(
+            key,
+            now_s,
+            is_explained=self._explains(alarm.market, key[1], alarm.cause, now_s),
+            # A budget burns on for an hour after its cause: that is told by whoever finds the cause.
+            harmed=alarm.payments if key[1] in PRICED else 0.0 if key[1] in FOLLOWS else None,
+        )
+
+    def _explains(self, market: str, detector: str, cause: Cause | None, now_s: int) -> bool:
+        """Tell whether work that is on now explains what a detector finds."""
+        names = self.planned(market, now_s)
+        if not names or detector in NEVER_PLANNED:
+            return False
+        if market in names and detector in WITH_THE_MARKET:
             return True
-        return False
+        return cause is not None and cause.name in names
 
     def _tell(self, alarm: Alarm, name: str, key: tuple[str, str, str], now_s: int) -> None:
         case = self._cases.get(key)
@@ -321,4 +379,4 @@ class Watch:
 
 
 def _look_with(detector: Wide, frame: Frame, alarms: list[Alarm]) -> None:
-    alarms += detector.look(frame)
+    alarms += detector.look(frame.without_planned() if detector.name in BY_SHARE else frame)
