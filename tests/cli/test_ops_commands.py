@@ -10,6 +10,7 @@ from umoja.cli import OK, UNAVAILABLE, USAGE, WRONG, run
 from umoja.clock import SystemClock
 from umoja.markets import packs
 from umoja.ops.centre import open_centre
+from umoja.ops.one_time import code_at
 
 
 @pytest.fixture
@@ -82,3 +83,29 @@ def test_a_vendor_s_page_is_watched_listed_and_removed(
     assert "https://" in said(capsys, "watch", "x", "ftp://x", "--data", data, code=USAGE)
     said(capsys, "unwatch", "route", "--data", data)
     assert "no page route" in said(capsys, "unwatch", "route", "--data", data, code=WRONG)
+
+
+def test_a_second_factor_is_reset_on_the_machine(data: str, capsys: pytest.CaptureFixture[str]):
+    clock, salt, good = SystemClock(), bytes(16), "a long enough password"
+    centre = open_centre(
+        Path(data) / "centre.db", clock=clock, markets=[packs.load("KE")], staff_key=b"a key"
+    )
+    centre.staff.add("asha", good, {"*": ["administrator"]}, by="test")
+    session = centre.staff.sign_in("asha", good, address="192.0.2.1")
+    code = code_at(centre.staff.offer("asha", salt), int(clock.now().timestamp()) // 30)
+    centre.staff.enrol(
+        "asha", good, salt=salt, code=code, session=str(session), address="192.0.2.1"
+    )
+
+    told = said(capsys, "reset-second-factor", "asha", "--data", data)  # beside a centre that runs
+
+    assert "asha signs in with the password alone" in told
+    assert centre.staff.factor("asha") is None
+    assert centre.staff.member(str(session)) is None
+    last = centre.audit.recent(limit=1)[0]
+    assert (last.actor, last.action, last.detail) == ("command line", "second_factor_reset", "asha")
+    centre.close()
+    words = ("reset-second-factor", "asha", "--data", data)
+    assert "asha has no second factor" in said(capsys, *words, code=WRONG)
+    words = ("reset-second-factor", "nobody", "--data", data)
+    assert "there is nobody named nobody" in said(capsys, *words, code=WRONG)

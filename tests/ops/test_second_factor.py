@@ -165,6 +165,17 @@ def test_a_day_of_guesses_is_counted_together(staff: Staff, clock: ManualClock):
     assert 90 <= tries <= 115
 
 
+def test_whoever_waits_gets_no_new_tries_for_it(staff: Staff, clock: ManualClock):
+    enrolled(staff, clock)
+    for number in range(10):
+        assert staff.enter(half(staff), "000000", address=f"198.51.100.{number}") is None
+    for _ in range(3):
+        clock.advance(timedelta(hours=6))  # long after its pause
+        assert staff.enter(half(staff), "000000", address=HERE) is None
+        with pytest.raises(Busy):
+            staff.enter(half(staff), "000000", address=HERE)
+
+
 def test_a_right_code_takes_the_count_back(staff: Staff, clock: ManualClock):
     enrolled(staff, clock)
     for _ in range(3):
