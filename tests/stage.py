@@ -17,7 +17,10 @@ from umoja.payments.branch import Branch
 from umoja.payments.desk import Desk
 from umoja.payments.order import Ask, Order
 from umoja.payments.wallets import Wallets
+from umoja.payments.webhooks import Webhooks
 from umoja.signals import Signals
+from umoja.storage.migrate import migrate
+from umoja.storage.port import Sql
 from umoja.switches import Switches
 
 NOON = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
@@ -35,12 +38,31 @@ class Stage:
     desk: Desk
     wallets: Wallets
     asked: int = 0
+    folder: Path | None = None
+    messages: Sql | None = None
 
     @property
     def branch(self) -> Branch:
         return Branch(
-            market=self.market, directory=self.store, desk=self.desk, wallets=self.wallets
+            market=self.market,
+            directory=self.store,
+            desk=self.desk,
+            wallets=self.wallets,
+            webhooks=Webhooks(
+                self._messages,
+                market=self.market.code,
+                key=PIN_KEY,
+                clock=self.clock,
+                is_open=True,
+            ),
         )
+
+    def _messages(self) -> Sql:
+        if self.messages is None:
+            assert self.folder is not None, "the stage was raised in a folder"
+            self.messages = tables(self.folder / "messages.db")
+            migrate(self.messages, "messages", self.clock)
+        return self.messages
 
     @property
     def currency(self) -> str:
@@ -49,6 +71,8 @@ class Stage:
     def close(self) -> None:
         self.ledger.close()
         self.store.close()
+        if self.messages is not None:
+            self.messages.close()
 
     # People
 
@@ -174,4 +198,5 @@ def raised(
         switches=switches,
         desk=desk,
         wallets=Wallets(market=market, ledger=ledger),
+        folder=folder,
     )

@@ -1,4 +1,4 @@
-"""The carrier: a market's receipts in a process of their own, at a low priority.
+"""The carrier: a market's receipts and webhooks in a process of their own, at a low priority.
 
 It reads the journal's tail, and asks the market's process what is free in a purse, for texts tell
 the balance as it stands when they are written. It may be killed at any moment: what it had in hand
@@ -337,8 +337,11 @@ async def _carry(duty: Duty, life: asyncio.StreamReader) -> None:
         signals=signals,
         pace=_pace(),
         is_out=partial(routes.is_route_out, market.code),
+        key=Keys.of(config).pin_of(market.code),
+        may_be_private=not config.is_production,
     )
     running = asyncio.create_task(mail.receipts.run(), name="receipts")
+    telling = asyncio.create_task(mail.webhooks.run(), name="webhooks")
     reading = asyncio.create_task(
         _read_switches(config.data / market.code / "switches.json", routes), name="switches"
     )
@@ -348,11 +351,11 @@ async def _carry(duty: Duty, life: asyncio.StreamReader) -> None:
         asyncio.create_task(books.is_gone.wait(), name="books"),
     ]
     try:
-        await asyncio.wait({running, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, telling, *ends}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (running, reading, *ends):
+        for task in (running, telling, reading, *ends):
             task.cancel()
-        await asyncio.gather(running, reading, *ends, return_exceptions=True)
+        await asyncio.gather(running, telling, reading, *ends, return_exceptions=True)
         await mail.close()
         books.say()
         await asyncio.sleep(0)  # for the frame to go out

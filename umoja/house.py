@@ -39,6 +39,7 @@ from umoja.payments.noticing import Noticing
 from umoja.payments.recovery import Recovery
 from umoja.payments.soundings import Soundings
 from umoja.payments.wallets import Wallets
+from umoja.payments.webhooks import Webhooks
 from umoja.payments.wronged import Wronged
 from umoja.premises import Keys
 from umoja.signals import BooksSeen, Signals
@@ -101,7 +102,7 @@ class House:
     branch: Branch
     store: PartyStore
     ledger: Ledger
-    mail: Mail | None  # None: its receipts are carried by a process of their own
+    mail: Mail | None  # None: receipts and webhooks are another process's
     recovery: Recovery
     airtime: SimulatedAirtime
     bank: SimulatedBank
@@ -125,6 +126,7 @@ class House:
             found.append((f"auditor-{code}", self.auditor.run()))
         if self.mail is not None:
             found.append((f"receipts-{code}", self.mail.receipts.run()))
+            found.append((f"webhooks-{code}", self.mail.webhooks.run()))
         return found
 
     def look(self) -> BooksSeen:
@@ -201,11 +203,19 @@ def open_house(
         mark_key=keys.mark,
         progress=told.limits,
     )
+    outgoing = Outgoing(market, where=config, clock=clock)
     branch = Branch(
         market=market,
         directory=store,
         desk=desk,
         wallets=Wallets(market=market, ledger=ledger),
+        webhooks=Webhooks(
+            outgoing.tables,
+            market=market.code,
+            key=keys.pin_of(market.code),
+            clock=clock,
+            is_open=not config.is_production,
+        ),
     )
     mail = None
     if has_mail:
@@ -220,8 +230,9 @@ def open_house(
             signals=signals,
             pace=Pace(),
             is_out=partial(switches.is_route_out, market.code),
+            key=keys.pin_of(market.code),
+            may_be_private=not config.is_production,
         )
-    outgoing = Outgoing(market, where=config, clock=clock)
     airtime = SimulatedAirtime(name="simulated", clock=clock, seed=market.code)
     rest = partial(time.sleep, REST_S)
     noticing = Noticing(

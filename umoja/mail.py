@@ -1,22 +1,26 @@
-"""The mail of one market: its outbox and the route, joined to the receipts that go through them.
+"""The mail of one market: receipts with their outbox and route, and what its webhooks are told.
 
 It is opened where the books are, or in a process of its own that reads the journal's tail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 
 from umoja.channels.pace import Pace
 from umoja.channels.receipt_texts import Purses, Writer
 from umoja.channels.sms import Receipts
+from umoja.channels.webhooks import Sender
 from umoja.clock import Clock
 from umoja.markets.market import Market
 from umoja.markets.texts import Texts
 from umoja.opening import Where, open_sql
+from umoja.parties.clients import Clients
 from umoja.parties.directory import Directory
 from umoja.partners.sms_routes import SimulatedRoute
+from umoja.payments.deliveries import Deliveries
 from umoja.payments.outbox import Feed, Outbox
+from umoja.payments.webhooks import secret_of
 from umoja.signals import Signals
 from umoja.storage.migrate import migrate
 from umoja.storage.port import Sql
@@ -24,17 +28,40 @@ from umoja.storage.port import Sql
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """One market's outgoing texts. Run `receipts`, then close all."""
+    """One market's outgoing texts and events. Run `receipts` and `webhooks`, then close all."""
 
     database: Sql
     route: SimulatedRoute
     receipts: Receipts
+    webhooks: Sender
+    clients: "LiveClients"
 
     async def close(self) -> None:
-        """Write down what became of messages and close. Call it when the receipts have ended."""
+        """Write down what became of messages and close. Call it when what runs has ended."""
         await self.receipts.close()
+        await self.webhooks.close()
         await self.route.close()
         self.database.close()
+        self.clients.close()
+
+
+class LiveClients:
+    """Says which clients are not revoked; their tables are opened when that is first asked."""
+
+    def __init__(self, where: Where, clock: Clock) -> None:
+        self._where = where
+        self._clock = clock
+        self._clients: Clients | None = None
+
+    def among(self, clients: Collection[str]) -> frozenset[str]:
+        """Return those that are not revoked. Waits for a file; raises what opening SQL raises."""
+        if self._clients is None:
+            self._clients = Clients(open_sql(self._where, "clients"), clock=self._clock)
+        return self._clients.live(clients)
+
+    def close(self) -> None:
+        if self._clients is not None:
+            self._clients.close()
 
 
 class Outgoing:
@@ -94,15 +121,18 @@ def open_mail(
     signals: Signals,
     pace: Pace,
     is_out: Callable[[str], bool],
+    key: bytes,
+    may_be_private: bool,
 ) -> Mail:
     """Open a market's messages and join them to the route. Raise what opening SQL raises.
 
-    `is_out` says of a route whether it was taken out of use.
+    `is_out` says of a route whether it was taken out of use. The secrets of webhooks are made of
+    `key`; that they `may_be_private` is for a sandbox only.
     """
     database = open_sql(where, "messages", market=market.code)
     try:
         migrate(database, "messages", clock)
-        outbox = Outbox(database, feed)
+        outbox, deliveries = Outbox(database, feed), Deliveries(database, feed)
     except BaseException:
         database.close()
         raise
@@ -129,4 +159,15 @@ def open_mail(
             pace=pace,
         )
     )
-    return Mail(database=database, route=route, receipts=made[0])
+    clients = LiveClients(where, clock)
+    sender = Sender(
+        market=market,
+        directory=directory,
+        deliveries=deliveries,
+        secret=lambda webhook: secret_of(key, webhook),
+        clock=clock,
+        signals=signals,
+        may_be_private=may_be_private,
+        live=clients.among,
+    )
+    return Mail(database=database, route=route, receipts=made[0], webhooks=sender, clients=clients)

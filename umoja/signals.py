@@ -96,6 +96,23 @@ class SessionsSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     lapsed: int = 0
 
 
+class CallbacksSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """Callbacks between us and a partner in the last second or so, by their number.
+
+    `channel` webhook: we tell a client of payments. `partner` is the client's id; an event counts
+    with its first try (`failed`: it was not taken), for later tries of the same prove nothing new.
+    `channel` ussd: a gateway calls us. `doubled` came twice: a gateway's that was answered before, a
+    webhook's event that its client had, and asked for again.
+    """
+
+    market: str
+    channel: str
+    partner: str
+    tried: int
+    failed: int = 0
+    doubled: int = 0
+
+
 class FeesSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     """What payments of one product were charged, and what the tariff of their day says, priced anew.
 
@@ -141,7 +158,7 @@ class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
 RECEIPT_DUE_S = 15
 """A text that is not on its phone so many seconds after a route took it is late."""
 
-Signal = OrderSeen | MessageSeen | MessagesSeen | SessionsSeen
+Signal = OrderSeen | MessageSeen | MessagesSeen | SessionsSeen | CallbacksSeen
 Listener = Callable[[Signal], None]
 
 

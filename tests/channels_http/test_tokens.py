@@ -177,7 +177,7 @@ async def test_every_operation_asks_for_a_token_and_for_its_scope(api: Api):
     only = {scope: api.with_client(frozenset({scope})) for scope in SCOPES}
     none = api.with_client(frozenset())
     for operation in OPERATIONS:
-        path = operation.path.format(payment="0" * 32, party=party.id)
+        path = operation.path.format(payment="0" * 32, party=party.id, webhook=f"wh_{'0' * 24}")
         method = operation.method
         assert told(await api.http.request(method, path)) == (401, "unauthorized"), operation.name
         if not operation.scope:

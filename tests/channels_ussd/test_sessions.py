@@ -1,5 +1,6 @@
 """Sessions as operations count them: opened once, ended once, lapsed when nobody answers any more."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.channels_ussd.conftest import Handset
 from umoja.channels.ussd import Ussd
 from umoja.markets.texts import Texts
-from umoja.signals import SessionsSeen
+from umoja.signals import CallbacksSeen, SessionsSeen
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def counted(ke: Handset):
         branches={"KE": ke.stage.branch},
         texts=Texts.load(),
         clock=ke.stage.clock,
-        tell=told.append,
+        tell=lambda each: told.append(each) if isinstance(each, SessionsSeen) else None,
     )
 
     def count() -> tuple[int, int, int, int]:
@@ -73,3 +74,21 @@ async def test_a_session_that_breaks_on_a_bug_of_ours_has_failed(ke: Handset, co
 
     assert screen.startswith("END ")
     assert counted() == (1, 0, 1, 0)
+
+
+async def test_callbacks_are_counted_and_those_that_come_twice(ke: Handset):
+    told: list[SessionsSeen | CallbacksSeen] = []
+    ke.ussd = Ussd(
+        branches={"KE": ke.stage.branch}, texts=Texts.load(), clock=ke.stage.clock, tell=told.append
+    )
+    amina = ke.customer("Amina", money=1_000_00)
+    for text in ("", "", "1", "1"):
+        await ke.send(amina.phone, text, session="one")
+    await asyncio.gather(*(ke.send(amina.phone, "9", session="one") for _ in range(3)))
+    ke.ussd.look()
+    ke.ussd.look()
+    calls = [each for each in told if isinstance(each, CallbacksSeen)]
+    assert {(each.market, each.channel, each.partner) for each in calls} == {("KE", "ussd", "ussd")}
+    assert sum(each.tried for each in calls) == 7
+    assert sum(each.doubled for each in calls) == 4
+    assert sum(each.failed for each in calls) == 0

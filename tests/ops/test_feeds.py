@@ -16,7 +16,7 @@ from umoja.markets.texts import Texts
 from umoja.ops.centre import Centre
 from umoja.payments.soundings import Soundings
 from umoja.premises import Keys, load_markets
-from umoja.signals import SessionsSeen, Signals
+from umoja.signals import CallbacksSeen, SessionsSeen, Signals
 from umoja.switches import Switches
 
 LOOK_S = 5
@@ -219,3 +219,48 @@ def test_a_database_server_whose_clock_is_another_is_an_incident(
     (incident,) = centre.incidents.open_ones()
     assert (incident.market, incident.detector) == ("*", "clock_skew")
     assert incident.sheet.cause.name == "database server"
+
+
+def called(channel: str, partner: str, tried: int, **rest: int) -> CallbacksSeen:
+    return CallbacksSeen(market="KE", channel=channel, partner=partner, tried=tried, **rest)
+
+
+async def test_a_large_clients_dead_webhook_is_an_incident_that_names_it(both: Both):
+    hear = both.centre.telemetry.hear
+
+    def calm() -> None:
+        hear(called("webhook", "ke-large", 20))
+        hear(called("webhook", "ke-other", 5))
+        hear(called("ussd", "ussd", 30))
+
+    def dead() -> None:
+        hear(called("webhook", "ke-large", 6, failed=6))
+        hear(called("webhook", "ke-other", 5))
+        hear(called("ussd", "ussd", 30))
+
+    both.run(10 * 60, calm)
+    assert both.centre.incidents.open_ones() == []
+    both.run(15, dead)
+    assert both.only() == ("failures", "KE", "vendor", "ke-large")
+    (first, *_) = both.centre.telemetry.callbacks("KE")
+    assert (first.channel, first.partner) == ("webhook", "ke-large")
+    assert first.failed == 18
+    # Sixty times five seconds: three were bad, one has just begun.
+    assert first.tried == 56 * 20 + 18
+
+
+async def test_a_gateway_that_repeats_itself_is_an_incident_that_names_it(both: Both):
+    hear = both.centre.telemetry.hear
+    both.run(10 * 60, lambda: hear(called("ussd", "ussd", 30)))
+    assert both.centre.incidents.open_ones() == []
+    both.run(60, lambda: hear(called("ussd", "ussd", 40, doubled=12)))
+    assert both.only() == ("callbacks", "KE", "vendor", "ussd")
+
+
+async def test_more_partners_than_there_is_room_for_are_counted_together(both: Both):
+    for number in range(250):
+        both.centre.telemetry.hear(called("webhook", f"ke-{number}", 1, failed=1))
+    found = both.centre.telemetry.callbacks("KE")
+    assert len(found) == 201
+    assert (found[0].partner, found[0].tried) == ("other", 50)
+    assert both.centre.telemetry.uncounted() == (0, None)

@@ -16,6 +16,8 @@ from umoja.channels.wire import (
     PARTY_MAX,
     BalanceOut,
     BalancesOut,
+    DeliveriesOut,
+    DeliveryOut,
     HealthOut,
     LineOut,
     MarketOut,
@@ -33,6 +35,8 @@ from umoja.channels.wire import (
     TokenError,
     TokenIn,
     TokenOut,
+    WebhookOut,
+    WebhooksOut,
 )
 from umoja.markets.market import Market
 from umoja.money import format_minor
@@ -52,6 +56,7 @@ _SCOPES = {
     "parties:write": "Register customers and set PINs",
 }
 _HEALTH = "Health"
+_EVENT = "000000000042." + "0" * 31 + "1"
 _ABOUT = """\
 One API for mobile money in every market. A token belongs to one market and, where the client does, to \
 one organisation.
@@ -184,6 +189,11 @@ def example_body(operation: Operation, sample: Sample) -> Json | None:
         "consent": {"agree": True, "pin": sample.pin},
         "register": {"name": "Amina Otieno", "phone": sample.phone, "pin": sample.pin},
         "set_pin": {"new_pin": sample.pin},
+        "register_webhook": {
+            "url": "https://shop.example/umoja",
+            "events": ["payment.completed", "payment.reversed"],
+        },
+        "send_again": {"event": _EVENT},
     }
     return bodies.get(operation.name)
 
@@ -213,9 +223,24 @@ def example_answer(shape: type[msgspec.Struct] | None, sample: Sample) -> Any:
         product="send_money", step="booked", purse="wallet", currency=sample.currency,
         amount=f"-{sample.total}",
     )  # fmt: skip
+    webhook = WebhookOut(
+        id="wh_0123456789abcdef01234567", url="https://shop.example/umoja",
+        events=["payment.completed", "payment.reversed"], secret=None,
+        created_at="2026-03-10T08:55:00.000Z", state="works", failed=0, rests_until=None, left_out=0,
+    )  # fmt: skip
+    delivery = DeliveryOut(
+        event=_EVENT, type="payment.completed", payment=payment.id, state="delivered", status=204,
+        trouble=None, tries=1, happened_at="2026-03-10T09:00:00.004Z",
+        tried_at="2026-03-10T09:00:00.312Z", delivered_at="2026-03-10T09:00:00.312Z",
+        next_try_at=None,
+    )  # fmt: skip
     made: list[msgspec.Struct] = [
         payment,
         party,
+        webhook,
+        WebhooksOut(webhooks=[webhook], next=None),
+        delivery,
+        DeliveriesOut(deliveries=[delivery], next=None),
         PaymentsOut(payments=[payment], next=None),
         PayoutsOut(
             market=sample.market,
@@ -287,8 +312,12 @@ def example_problem(word: str) -> Json:
 
 # Parts
 
-_PARTY_PLACE = {"type": "integer", "minimum": 1, "maximum": PARTY_MAX}
-_PAYMENT_PLACE = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_PLACES: dict[str, tuple[str, Json]] = {
+    "party": ("The party's number", {"type": "integer", "minimum": 1, "maximum": PARTY_MAX}),
+    "payment": ("The payment's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"}),
+    "webhook": ("The webhook's id", {"type": "string", "pattern": "^wh_[0-9a-f]{24}$"}),
+}
+"""What may stand in the braces of a path."""
 _HEADERS: Json = {
     "RetryAfter": {
         "description": "Seconds to wait before the next try.",
@@ -333,14 +362,14 @@ def _operation(operation: Operation, sample: Sample) -> Json:
 def _parameters(operation: Operation) -> list[Json]:
     found: list[Json] = []
     if operation.place:
-        is_party = operation.place == "party"
+        about, schema = _PLACES[operation.place]
         found.append(
             {
                 "name": operation.place,
                 "in": "path",
                 "required": True,
-                "description": "The party's number" if is_party else "The payment's id",
-                "schema": _PARTY_PLACE if is_party else _PAYMENT_PLACE,
+                "description": about,
+                "schema": schema,
             }
         )
     if operation.needs_key:
@@ -380,11 +409,11 @@ def _solid(schema: Json) -> Json:
 def _responses(operation: Operation, sample: Sample) -> Json:
     good: Json = {"description": operation.title}
     if operation.gives is not None:
+        example = example_answer(operation.gives, sample)
+        if operation.name == "register_webhook":
+            example["secret"] = "whsec_…"  # noqa: S105  told this once
         good["content"] = {
-            JSON: {
-                "schema": _ref(operation.gives),
-                "examples": {"usual": {"value": example_answer(operation.gives, sample)}},
-            }
+            JSON: {"schema": _ref(operation.gives), "examples": {"usual": {"value": example}}}
         }
     if operation.status == 201:
         good["headers"] = {"Location": {"$ref": "#/components/headers/Location"}}

@@ -206,7 +206,8 @@ def _refusals(operation: Json) -> list[Refusal]:
 
 def _curl(path: str, method: str, operation: Json, *, has_token: bool) -> str:
     """Return a command line that makes the example's request."""
-    place = path.replace("{party}", "1000").replace("{payment}", "$PAYMENT")
+    place = path.replace("{party}", "1000")
+    place = place.replace("{payment}", "$PAYMENT").replace("{webhook}", "$WEBHOOK")
     lines = [
         f'curl -s -X {method} "$HOST{place}"' if method != "GET" else f'curl -s "$HOST{place}"'
     ]

@@ -106,7 +106,7 @@ class Operation:
     takes: type[msgspec.Struct] | None
     gives: type[msgspec.Struct] | None
     status: int = 200
-    place: str = ""  # "payment" or "party"
+    place: str = ""  # "payment", "party" or "webhook"
     needs_key: bool = False
     errors: tuple[str, ...] = ()
     body_max: int = BODY_MAX

@@ -1,11 +1,14 @@
 """The list of what the native API can do: routes, OpenAPI document and `/docs` are made of it."""
 
-from umoja.channels import native_parties, native_payments, native_payouts
+from umoja.channels import native_parties, native_payments, native_payouts, native_webhooks
 from umoja.channels.native_call import AtOnce, Operation
 from umoja.channels.wire import (
+    AgainIn,
     BalancesOut,
     ConfirmIn,
     ConsentIn,
+    DeliveriesOut,
+    DeliveryOut,
     MarketOut,
     PageQuery,
     PartiesOut,
@@ -23,6 +26,9 @@ from umoja.channels.wire import (
     QuoteOut,
     ReverseIn,
     StatementOut,
+    WebhookIn,
+    WebhookOut,
+    WebhooksOut,
 )
 from umoja.payments.order import Decline
 
@@ -284,5 +290,104 @@ OPERATIONS: tuple[Operation, ...] = (
         gives=StatementOut,
         place="party",
         errors=("party_unknown",),
+    ),
+    Operation(
+        name="register_webhook",
+        method="POST",
+        path="/v1/webhooks",
+        tag="Webhooks",
+        title="Be told of payments",
+        about=(
+            "Events are posted to an address of yours, signed (Standard Webhooks). A client of an"
+            " organisation hears of its organisation's payments, any client of those it asked for"
+            " itself; what moved no money only whoever asked for it. At least once, in no certain"
+            " order, within a day: tell repeats by `webhook-id`, and read the payment where order"
+            " matters. Keep the `secret`: it is told once. At most ten a client."
+        ),
+        scope="payments:read",
+        run=native_webhooks.register,
+        takes=WebhookIn,
+        gives=WebhookOut,
+        status=201,
+        needs_key=True,
+        errors=("webhooks_full",),
+    ),
+    Operation(
+        name="webhooks",
+        method="GET",
+        path="/v1/webhooks",
+        tag="Webhooks",
+        title="Your webhooks",
+        about="All of this client's, and how they stand.",
+        scope="payments:read",
+        run=native_webhooks.webhooks,
+        takes=None,
+        gives=WebhooksOut,
+    ),
+    Operation(
+        name="webhook",
+        method="GET",
+        path="/v1/webhooks/{webhook}",
+        tag="Webhooks",
+        title="One webhook",
+        about="As it stands now.",
+        scope="payments:read",
+        run=native_webhooks.webhook,
+        takes=None,
+        gives=WebhookOut,
+        place="webhook",
+        errors=("webhook_unknown",),
+    ),
+    Operation(
+        name="remove_webhook",
+        method="DELETE",
+        path="/v1/webhooks/{webhook}",
+        tag="Webhooks",
+        title="Be told no more",
+        about=(
+            "What waits for it is forgotten; a request that is on its way at this moment may still"
+            " arrive. Repeating is harmless."
+        ),
+        scope="payments:read",
+        run=native_webhooks.remove,
+        takes=None,
+        gives=None,
+        status=204,
+        place="webhook",
+        errors=("webhook_unknown",),
+    ),
+    Operation(
+        name="deliveries",
+        method="GET",
+        path="/v1/webhooks/{webhook}/deliveries",
+        tag="Webhooks",
+        title="What was sent there",
+        about=(
+            "The events of the last seven days, newest first: whether each was taken, what was"
+            " answered, how often it was tried, and when it is tried next."
+        ),
+        scope="payments:read",
+        run=native_webhooks.deliveries,
+        takes=PageQuery,
+        gives=DeliveriesOut,
+        place="webhook",
+        errors=("webhook_unknown",),
+    ),
+    Operation(
+        name="send_again",
+        method="POST",
+        path="/v1/webhooks/{webhook}/again",
+        tag="Webhooks",
+        title="Send an event again",
+        about=(
+            "Under the same `webhook-id`, whether it was taken, given up, or waits. A webhook that"
+            " rests is tried at once."
+        ),
+        scope="payments:read",
+        run=native_webhooks.send_again,
+        takes=AgainIn,
+        gives=DeliveryOut,
+        place="webhook",
+        errors=("webhook_unknown", "event_unknown"),
     ),
 )

@@ -88,6 +88,8 @@ _PROTOCOL = (
     Kind(word="forbidden", status=403, title="The token does not have the scope for this"),
     Kind(word="not_found", status=404, title="There is nothing at this address"),
     Kind(word="party_unknown", status=404, title="There is no such party"),
+    Kind(word="webhook_unknown", status=404, title="There is no such webhook"),
+    Kind(word="event_unknown", status=404, title="There is no such event, or it is no longer kept"),
     Kind(word="method_not_allowed", status=405, title="This address does not know that method"),
     Kind(
         word="in_flight",
@@ -96,6 +98,7 @@ _PROTOCOL = (
         retry_after_s=1,
     ),
     Kind(word="phone_taken", status=409, title="Another party has this phone number"),
+    Kind(word="webhooks_full", status=409, title="There are as many webhooks as there may be"),
     Kind(word="too_large", status=413, title="The request is too large"),
     Kind(word="media_type", status=415, title="The request's media type is not understood"),
     Kind(word="unprocessable", status=422, title="A field is missing, unknown or not of its kind"),

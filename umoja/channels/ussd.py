@@ -61,7 +61,7 @@ from umoja.payments.lifecycle import REVERSAL_WINDOW_H, Step
 from umoja.payments.noticing import notice_text
 from umoja.payments.order import Ask, Consent, Decline, Order, Quote, Reverse, State
 from umoja.payments.wallets import Line
-from umoja.signals import SessionsSeen
+from umoja.signals import CallbacksSeen, SessionsSeen
 
 CHANNEL = "ussd"
 TEXT_MAX = 500
@@ -158,11 +158,12 @@ class Ussd:
         texts: Texts,
         clock: Clock,
         noticed: Callable[[str], Sequence[str]] = lambda _: (),
-        tell: Callable[[SessionsSeen], None] = lambda _: None,
+        tell: Callable[[SessionsSeen | CallbacksSeen], None] = lambda _: None,
     ) -> None:
         """Take the markets. `noticed` names the products (or `*`) that a market's callers are warned of.
 
-        `tell` is told what became of sessions, at most once a second and market; it must not wait.
+        `tell` is told what became of sessions and how many callbacks came, at most once a second and
+        market; it must not wait.
         """
         self._branches = branches
         self._texts = texts
@@ -173,6 +174,9 @@ class Ussd:
         self._key = secrets.token_bytes(32)
         self._tell = tell
         self._counts: dict[str, Counter[str]] = {}
+        self._calls: dict[
+            str, list[int]
+        ] = {}  # since the last look: all, and those that came twice
         self._told_s = 0.0
 
     def look(self) -> None:
@@ -188,6 +192,13 @@ class Ussd:
         counts, self._counts = self._counts, {}
         for market, counted in counts.items():
             self._tell(SessionsSeen(market=market, channel=CHANNEL, **counted))
+        calls, self._calls = self._calls, {}
+        for market, (tried, doubled) in calls.items():
+            self._tell(
+                CallbacksSeen(
+                    market=market, channel=CHANNEL, partner=CHANNEL, tried=tried, doubled=doubled
+                )
+            )
 
     def _count(self, market: str, what: str) -> None:
         self._counts.setdefault(market, Counter())[what] += 1
@@ -214,7 +225,11 @@ class Ussd:
         del service_code  # one menu a market: the code says nothing more
         digest = self._digest(market, number, session, text)
         running = self._running.get(digest)
-        if running is None:
+        calls = self._calls.setdefault(market, [0, 0])
+        calls[0] += 1
+        if running is not None:
+            calls[1] += 1
+        else:
             running = asyncio.create_task(self._guarded(branch, number, session, text, digest))
             self._running[digest] = running
             running.add_done_callback(lambda _: self._running.pop(digest, None))
@@ -251,6 +266,7 @@ class Ussd:
             return _end(self._texts.say(speaks, "refused.payer_barred"))
         visit, is_repeat = self._visit(branch.market.code, phone, session, text, digest)
         if is_repeat:
+            self._calls.setdefault(branch.market.code, [0, 0])[1] += 1
             return visit.answer
         has_pin = branch.directory.has_pin(party.id) or (
             party.role is Role.AGENT and bool(branch.directory.children(party.id))

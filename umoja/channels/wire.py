@@ -12,6 +12,7 @@ from umoja.parties.directory import Directory
 from umoja.parties.party import Party
 from umoja.payments.order import Order, Price, Quote
 from umoja.payments.wallets import Balance, Line
+from umoja.reach import URL_MAX
 
 KEY_MAX = 255
 PAYOUT_LINES_MAX = 10_000
@@ -68,6 +69,33 @@ Amount = Annotated[
         max_length=20,
         pattern=r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$",
         description="Major units as a decimal string, for example 1250 or 12.50",
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=URL_MAX,
+        description="Begins with https://; without user, password and fragment",
+    ),
+]
+EventKind = Literal[
+    "payment.awaiting_confirmation",
+    "payment.held",
+    "payment.completed",
+    "payment.declined",
+    "payment.failed",
+    "payment.cancelled",
+    "payment.reversal_asked",
+    "payment.reversal_refused",
+    "payment.reversed",
+]
+EventId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{12}\.[0-9a-f]{32}$",
+        max_length=45,
+        description="As the header webhook-id told it",
     ),
 ]
 PageSize = Annotated[int, msgspec.Meta(ge=1, le=100, description="How many lines a page has")]
@@ -164,6 +192,19 @@ class PartyIn(In, frozen=True, kw_only=True):
     identity_kind: Text = ""
     identity_number: Annotated[str, msgspec.Meta(max_length=40)] = ""
     pin: Pin | None = None
+
+
+class WebhookIn(In, frozen=True, kw_only=True):
+    """An address that wants to hear of payments, and of which events."""
+
+    url: WebhookUrl
+    events: Annotated[list[EventKind], msgspec.Meta(min_length=1, max_length=9)]
+
+
+class AgainIn(In, frozen=True, kw_only=True):
+    """An event that is to be sent again."""
+
+    event: EventId
 
 
 class PinIn(In, frozen=True, kw_only=True):
@@ -363,6 +404,58 @@ class StatementOut(msgspec.Struct, frozen=True, kw_only=True):
     """A page, newest first; `next` is the page token of the older lines, null on the last."""
 
     lines: list[LineOut]
+    next: str | None
+
+
+class WebhookOut(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that hears of payments. `secret` is told in the answer that makes it, and never again.
+
+    `failed` tries in a row have failed; where it `rests`, the next one is made at `rests_until`.
+    `left_out` events were not kept because 10,000 waited already.
+    """
+
+    id: str
+    url: str
+    events: list[EventKind]
+    secret: str | None
+    created_at: str
+    state: Literal["works", "rests"]
+    failed: int
+    rests_until: str | None
+    left_out: int
+
+
+class WebhooksOut(msgspec.Struct, frozen=True, kw_only=True):
+    """All webhooks of this client, oldest first; there are ten at most."""
+
+    webhooks: list[WebhookOut]
+    next: str | None
+
+
+class DeliveryOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One event on its way to a webhook.
+
+    `status` is that of the last answer, null where none came: then `trouble` says why. `tries` are
+    those since it was made, or asked for again.
+    """
+
+    event: str
+    type: EventKind
+    payment: str
+    state: Literal["waiting", "delivered", "given_up"]
+    status: int | None
+    trouble: str | None
+    tries: int
+    happened_at: str
+    tried_at: str | None
+    delivered_at: str | None
+    next_try_at: str | None
+
+
+class DeliveriesOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, newest events first; `next` is the page token of the older ones, null on the last."""
+
+    deliveries: list[DeliveryOut]
     next: str | None
 
 

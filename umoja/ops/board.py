@@ -17,6 +17,7 @@ import numpy.typing as npt
 from umoja.ops.rings import latency_bucket
 from umoja.signals import (
     RECEIPT_DUE_S,
+    CallbacksSeen,
     FeesSeen,
     MessageSeen,
     MessagesSeen,
@@ -166,6 +167,15 @@ class Board:
             columns[ATTEMPTS] += seen.opened
             columns[FAILED] += seen.failed
             columns[REFUSED] += seen.lapsed
+
+    def callbacks(self, seen: CallbacksSeen) -> None:
+        """Count callbacks of a partner. What came twice was a callback as well."""
+        key = Key(seen.market, CALLBACK, "", seen.channel, seen.partner, "")
+        with self._lock:
+            columns = self._columns(key)
+            columns[ATTEMPTS] += seen.tried
+            columns[FAILED] += seen.failed
+            columns[DOUBLED] += seen.doubled
 
     def fees(self, market: str, seen: FeesSeen) -> None:
         """Count what was charged beside what was due."""

@@ -13,7 +13,7 @@ from umoja.markets.market import Market
 from umoja.ops.finding import Due
 from umoja.ops.impact import Harm
 from umoja.ops.rings import LATENCY_BUCKETS, Ring, latency_bucket
-from umoja.signals import RECEIPT_DUE_S, MessageSeen, OrderSeen, Outcome
+from umoja.signals import RECEIPT_DUE_S, CallbacksSeen, MessageSeen, OrderSeen, Outcome
 
 UNKNOWN: Final = "unknown"
 
@@ -28,6 +28,11 @@ ATTEMPTS = (DONE, REFUSED, FAILED, PENDING, UNCLEAR)
 # Columns of a message, in the period in which a route took it (or refused it).
 SENT, IN_TIME, LATE, LOST = range(4)
 MESSAGE_WIDTH = 4
+
+# Columns of callbacks, in the period in which they were told.
+TRIED, NOT_TAKEN, TWICE = range(3)
+CALLBACK_WIDTH = 3
+PARTNERS_MAX = 200  # a market; what is beyond is counted as "other"
 
 # A minute has the columns of both, and whether the market was heard.
 MINUTE_MESSAGE = ORDER_WIDTH
@@ -66,6 +71,7 @@ class Counters:
         self.market = market
         self.cells: dict[tuple[str, str], Cell] = {}
         self.messages = Ring(period_s=PERIOD_S, slots=PERIODS, width=MESSAGE_WIDTH)
+        self.callbacks: dict[tuple[str, str], Ring] = {}
         self.minutes = Ring(period_s=60, slots=MINUTES, width=MINUTE_WIDTH)
         self.reasons: dict[str, int] = {}
         self.lost_receipts = Harm()
@@ -156,6 +162,25 @@ class Counters:
                     self.messages.add(second, column, count)
                     self.minutes.add(second, MINUTE_MESSAGE + column, count)
 
+    def called(self, second: int, seen: CallbacksSeen) -> None:
+        """Count callbacks of a partner."""
+        key = (seen.channel, seen.partner[:REASON_LENGTH_MAX])
+        with self._lock:
+            if key not in self.callbacks and len(self.callbacks) >= PARTNERS_MAX:
+                key = (seen.channel, "other")
+            ring = self.callbacks.get(key)
+            if ring is None:
+                ring = self.callbacks[key] = Ring(
+                    period_s=PERIOD_S, slots=PERIODS, width=CALLBACK_WIDTH
+                )
+            for column, count in (
+                (TRIED, seen.tried),
+                (NOT_TAKEN, seen.failed),
+                (TWICE, seen.doubled),
+            ):
+                if count:
+                    ring.add(second, column, count)
+
     def heard(self, second: int) -> None:
         """Note that the market's desk gave a sign of life."""
         with self._lock:
@@ -163,7 +188,8 @@ class Counters:
 
     def mend(self, second: int) -> bool:
         """Begin again where the clock was set back; tell whether that was so."""
-        rings = [self.messages, self.minutes, *(cell.ring for cell in list(self.cells.values()))]
+        rings = [self.messages, self.minutes, *list(self.callbacks.values())]
+        rings += [cell.ring for cell in list(self.cells.values())]
         if all(ring.newest_s <= second + 2 * ring.period_s for ring in rings):
             return False
         with self._lock:

@@ -41,7 +41,7 @@ from umoja.ops.counters import (
 from umoja.ops.finding import Counts, Facts
 from umoja.ops.impact import Harm
 from umoja.ops.rings import percentile_ms
-from umoja.signals import MessagesSeen, OrderSeen, SessionsSeen, Signal
+from umoja.signals import CallbacksSeen, MessagesSeen, OrderSeen, SessionsSeen, Signal
 
 WINDOW_S = 300
 RATE_S = 60
@@ -127,6 +127,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """Callbacks between a market and one partner, the last five minutes."""
+
+    channel: str  # webhook: we tell a client; ussd: a gateway asks us
+    partner: str
+    tried: int
+    failed: int
+    doubled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Minute:
     """One minute of a market: its ring's row, and attempts, refused and bad of each product."""
 
@@ -209,6 +220,9 @@ class Telemetry:
                 self.board.messages(signal)
             elif isinstance(signal, SessionsSeen):
                 self.board.sessions(signal)
+            elif isinstance(signal, CallbacksSeen):
+                self._counters[signal.market].called(self._now_s(), signal)
+                self.board.callbacks(signal)
             else:
                 self._counters[signal.market].message(signal)
                 self.board.message(signal)
@@ -352,6 +366,24 @@ class Telemetry:
                 )
             )
         return sorted(found, key=lambda part: (-part.attempts, part.product, part.channel))
+
+    def callbacks(self, market: str) -> list[Called]:
+        """Return the callbacks with each partner that had any: first what fails most, then the most."""
+        since, until = _window(self._now_s())
+        found = []
+        for (channel, partner), ring in list(self._counters[market].callbacks.items()):
+            tried, failed, doubled = ring.row(since=since, until=until)
+            if tried or failed or doubled:
+                found.append(
+                    Called(
+                        channel=channel,
+                        partner=partner,
+                        tried=tried,
+                        failed=failed,
+                        doubled=doubled,
+                    )
+                )
+        return sorted(found, key=lambda each: (-each.failed, -each.tried, each.partner))
 
     def series(self, market: str, what: str, *, minutes: int = 60) -> list[float | None]:
         """Return one value a minute, oldest first, without the running minute; at most a day.

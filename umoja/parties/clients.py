@@ -7,6 +7,7 @@ from it. Both are shown once.
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -164,6 +165,16 @@ class Clients:
             self._database.run("DELETE FROM tokens WHERE client = :id", id=client_id)
         self._known.clear()
         return changed > 0
+
+    def live(self, clients: Collection[str]) -> frozenset[str]:
+        """Return those of these clients that are not revoked."""
+        return frozenset(
+            client
+            for client in clients
+            if self._database.one(
+                "SELECT id FROM clients WHERE id = :id AND revoked_at = 0", id=client
+            )
+        )
 
     def browse(self) -> list[Client]:
         """Return the clients that are not revoked, at most 1,000."""

@@ -8,6 +8,7 @@ from umoja.parties.directory import Directory
 from umoja.payments.desk import Desk, Waiting
 from umoja.payments.order import Ask, Decline, Order, Quote, Request
 from umoja.payments.wallets import Wallets
+from umoja.payments.webhooks import Webhooks
 
 
 class Teller(Protocol):
@@ -36,6 +37,7 @@ class Branch:
     directory: Directory
     desk: Desk
     wallets: Wallets
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
