@@ -148,6 +148,7 @@ class House:
             hung=self.recovery.hung(),
             breaches=int(self.auditor is not None and bool(self.auditor.breach)),
             fees=self.soundings.fees(),
+            held=self.recovery.held(),
             agents=agents,
             agents_able=able,
             clock=to_micros(self.clock.now()),
@@ -308,6 +309,8 @@ def tell_books(centre: Centre, books: BooksSeen) -> None:
     board.gauge(books.market, "breaches", "auditor", books.breaches)
     for fees in books.fees:
         board.fees(books.market, fees)
+    for held in books.held:
+        board.held(books.market, held)
     if books.agents:
         able = 1000 * books.agents_able // books.agents
         board.gauge(books.market, "agents_able_permille", books.market, able)

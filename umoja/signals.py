@@ -126,6 +126,18 @@ class FeesSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     due_minor: int
 
 
+class HeldSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """How long a partner let orders wait, since this was last told.
+
+    `judged` orders were answered, or have waited for HELD_LATE_S and still do; the latter are the
+    `late` ones, told once each. `partner` is called as in OrderSeen.
+    """
+
+    partner: str
+    judged: int
+    late: int
+
+
 class Hung(Struct, frozen=True, array_like=True):
     """A payment whose outcome is unknown, or that has waited long for one. `since` in microseconds."""
 
@@ -151,9 +163,13 @@ class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
     breaches: int = 0  # promises of the books that the auditor found broken
     clock: int = 0  # of the market's process, in microseconds since 1970; 0: not told
     fees: list[FeesSeen] = []
+    held: list[HeldSeen] = []
     agents: int = 0  # that may serve customers; 0: not counted
     agents_able: int = 0  # that have enough float for a usual deposit
 
+
+HELD_LATE_S = 10
+"""An order that a partner has not answered after so many seconds waits long."""
 
 RECEIPT_DUE_S = 15
 """A text that is not on its phone so many seconds after a route took it is late."""

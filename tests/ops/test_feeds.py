@@ -1,5 +1,6 @@
 """Feeds: what the detectors are told in a running platform, from a market's own parts to an incident."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from umoja.clock import Clock, ManualClock
 from umoja.house import House, open_house, tell_books
 from umoja.markets.texts import Texts
 from umoja.ops.centre import Centre
+from umoja.parties.party import SYSTEM
 from umoja.payments.soundings import Soundings
 from umoja.premises import Keys, load_markets
 from umoja.signals import CallbacksSeen, SessionsSeen, Signals
@@ -118,6 +120,47 @@ async def test_agents_without_float_are_an_incident_and_sleeping_ones_are_none(b
     both.run(120)
 
     assert both.only() == ("float_drought", "KE", "district", "KE")
+
+
+async def sell_airtime(both: Both, minutes: int, *, every_s: int = 35) -> None:
+    """Let one customer buy airtime now and then, for as long as nothing is found."""
+    stage, house = both.stage, both.house
+    payer = stage.customer()
+    stage.give_money(payer, 20_000_00)
+    for second in range(minutes * 60):
+        if second % every_s == 0:
+            asked = stage.ask("airtime", payer.id, SYSTEM, 50_00, reference=payer.phone)
+            assert (await stage.desk.submit(asked)).decline is None
+        await house.recovery.look()
+        await asyncio.sleep(0.001)
+        both.clock.advance(timedelta(seconds=1))
+        if second % LOOK_S == 0:
+            tell_books(both.centre, house.look())
+            both.centre.watch.look()
+            if both.centre.incidents.open_ones():
+                return
+
+
+async def test_a_partner_that_takes_half_a_minute_is_found_while_its_orders_wait(both: Both):
+    await sell_airtime(both, 10)
+    assert both.centre.incidents.recent() == []
+
+    began = both.clock.now()
+    both.house.airtime.slow_s = 30.0
+    await sell_airtime(both, 5)
+
+    assert both.only() == ("held_orders", "KE", "vendor", "airtime")
+    (incident,) = both.centre.incidents.open_ones()
+    assert incident.opened_at - began < timedelta(seconds=200)
+
+
+async def test_a_partner_that_loses_an_answer_now_and_then_is_asked_again_and_is_not_slow(
+    both: Both,
+):
+    both.house.airtime.loses_answers_permille = 200
+    await sell_airtime(both, 12)
+
+    assert both.centre.incidents.recent() == []
 
 
 @pytest.mark.parametrize("ahead_s", [2.4, -2.4])

@@ -11,6 +11,7 @@ from umoja.parties.party import SYSTEM
 from umoja.payments.order import Decline, State
 from umoja.payments.ports import TopUp
 from umoja.payments.recovery import TRIES_UNAVAILABLE, Recovery
+from umoja.signals import HELD_LATE_S, HeldSeen
 
 
 class Partner:
@@ -145,3 +146,33 @@ async def test_what_nobody_confirmed_lapses_by_itself(stage, partner):
     await rounds(stage, Recovery(desk=stage.desk, airtime=partner, clock=stage.clock), 2)
     found = stage.desk.find(asked.id)
     assert (found.state, found.decline) == (State.CANCELLED, Decline.ORDER_EXPIRED)
+
+
+async def test_how_long_partners_let_orders_wait_is_told_before_these_end(stage, partner):
+    async def never(**_: object) -> TopUp:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    recovery = Recovery(desk=stage.desk, airtime=partner, clock=stage.clock)
+    held(stage)
+    await rounds(stage, recovery, 3)
+    assert recovery.held() == [HeldSeen(partner="airtime", judged=1, late=0)]
+    assert recovery.held() == []
+
+    partner.top_up = never
+    held(stage)
+    await rounds(stage, recovery, HELD_LATE_S)
+    assert recovery.held() == []
+    await rounds(stage, recovery, 60)
+    assert recovery.held() == [HeldSeen(partner="airtime", judged=1, late=1)]
+    await recovery.close()
+
+
+async def test_what_waited_before_a_start_says_nothing_of_its_partner(stage, partner):
+    held(stage)
+    stage.clock.advance(timedelta(minutes=5))
+    recovery = Recovery(desk=stage.desk, airtime=partner, clock=stage.clock)
+    await rounds(stage, recovery, 3)
+
+    assert recovery.pending() == (0, 0)
+    assert recovery.held() == []

@@ -19,6 +19,7 @@ from umoja.signals import (
     RECEIPT_DUE_S,
     CallbacksSeen,
     FeesSeen,
+    HeldSeen,
     MessageSeen,
     MessagesSeen,
     OrderSeen,
@@ -40,6 +41,7 @@ PAY: Final = "pay"
 SMS: Final = "sms"
 SESSION: Final = "session"
 CALLBACK: Final = "callback"
+HELD: Final = "held"
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -73,6 +75,10 @@ class Frame:
     step_s: float
     groups: Sequence[Group]
     counts: Array  # [group, column]
+    keys: Sequence[Key]  # only ever added to, as the groups are
+    by_key: Array  # [key, column]; nought where planned work touches a key
+    gather: Places  # the keys of each group, one group behind the other
+    starts: Places  # where a group's keys begin in `gather`
     is_seen: npt.NDArray[np.bool_]  # by group: its market is heard; nothing may be made of others
     places: Mapping[Group, int]
     gauges: Mapping[str, Mapping[tuple[str, str], float]]  # what; market, of which: as told last
@@ -86,12 +92,20 @@ class Frame:
         """Return the frame as it is without the payments that planned work touches."""
         return self if self.unplanned is None else replace(self, counts=self.unplanned)
 
+    def summed(self, by_key: Array) -> Array:
+        """Return for each group the sum of its keys' lines."""
+        if not self.groups:
+            return by_key[:0]
+        summed: Array = np.add.reduceat(by_key[self.gather], self.starts, axis=0)
+        return summed
+
 
 @dataclass(slots=True)
 class _Index:
     """Where keys and groups stand."""
 
     rows: dict[Key, int] = field(default_factory=dict)
+    keys: list[Key] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     places: dict[Group, int] = field(default_factory=dict)
     members: list[list[int]] = field(default_factory=list)
@@ -185,6 +199,14 @@ class Board:
             columns[FEE] += seen.fee_minor
             columns[FEE_DUE] += seen.due_minor
 
+    def held(self, market: str, seen: HeldSeen) -> None:
+        """Count orders that a partner answered, or lets wait for long: these are counted as failed."""
+        key = Key(market, HELD, "", "", seen.partner, "")
+        with self._lock:
+            columns = self._columns(key)
+            columns[ATTEMPTS] += seen.judged
+            columns[FAILED] += seen.late
+
     def _columns(self, key: Key) -> list[float]:
         """Return the running counts of a key, to be added to under the lock."""
         row = self._index.rows.get(key)
@@ -266,7 +288,8 @@ class Board:
                 more = np.zeros((len(counts) - len(self._minute), WIDTH))
                 self._minute = np.concatenate([self._minute, more])
             self._minute += counts
-            groups = tuple(index.groups)
+            groups, keys = tuple(index.groups), tuple(index.keys)
+            gather, starts = index.gather, index.starts
             touched = _touched(index, planned or {}, len(counts))
         blind = {
             market: self._heard.get(market, 0)
@@ -274,16 +297,20 @@ class Board:
             if now_s - self._heard.get(market, 0) > blind_after_s
         }
         self._seen.update(market for market in self.markets if market not in blind)
-        summed = np.add.reduceat(counts[index.gather], index.starts, axis=0) if groups else counts
+        summed = np.add.reduceat(counts[gather], starts, axis=0) if groups else counts
         unplanned = None
         if touched and groups:
             counts[touched] = 0.0
-            unplanned = np.add.reduceat(counts[index.gather], index.starts, axis=0)
+            unplanned = np.add.reduceat(counts[gather], starts, axis=0)
         return Frame(
             now_s=now_s,
             step_s=float(step_s),
             groups=groups,
             counts=summed,
+            keys=keys,
+            by_key=counts,
+            gather=gather,
+            starts=starts,
             is_seen=np.array([group.market not in blind for group in groups], np.bool_)
             if blind
             else np.ones(len(groups), np.bool_),
@@ -336,6 +363,7 @@ class Board:
             return found
         index = self._index
         row = index.rows[key] = len(self._now)
+        index.keys.append(key)
         self._now.append([0.0] * WIDTH)
         self._per_market[market] += 1
         shared = [

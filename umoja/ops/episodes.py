@@ -10,14 +10,50 @@ from collections.abc import Hashable
 import numpy as np
 import numpy.typing as npt
 
-from umoja.ops.board import Array, Places
+from umoja.ops.board import Array, Frame, Places
 
 ALARM_AT = 22.0  # of a sum, in natural logarithms: by chance once in e^22 rows or so
-MORE = 4.0  # beyond which it does not grow, so that the end is seen
+MORE = 12.0  # of a sum that is loud, and no more, so that the end is seen
 DOUBT = 3.0  # and below that a group that was loud is calm
 LIKELY = 8.0  # beside a group that is loud, another seems to be in trouble too
 QUIET_FOR_S = 60
 BACK_STEPS = 40  # that are remembered, to count what was harmed before anybody was sure
+RATE_OVER_S = 86_400.0  # of learning how much a group counts
+RATE_FIRST = 1.0  # a second, until it is known
+RATE_LEAST = 0.002
+LINKS_LESS = 2.5
+"""Links to partners are few among all groups, and what breaks most: they are believed sooner."""
+
+
+class Bounds:
+    """How sure one must be of each group, so that all have the same chance of a false alarm a day.
+
+    Who is judged on a tenth of the counts is wrong a tenth as often at the same bound; so its bound
+    may be lower by the logarithm of ten.
+    """
+
+    def __init__(self, *, alarm_at: float, links_less: float = LINKS_LESS) -> None:
+        """Take the bound of a group with one count a second or more."""
+        self._alarm_at, self._links_less = alarm_at, links_less
+        self._rate: Array = np.zeros(0)
+        self._seen_s: Array = np.zeros(0)
+        self._less: Array = np.zeros(0)
+
+    def of(self, frame: Frame, counted: Array, may_learn: npt.NDArray[np.bool_]) -> Array:
+        """Return the bounds of all groups, and learn how much each of them counts."""
+        more = frame.groups[len(self._rate) :]
+        if more:
+            self._rate = np.concatenate([self._rate, np.full(len(more), RATE_FIRST)])
+            self._seen_s = np.concatenate([self._seen_s, np.zeros(len(more))])
+            less = [self._links_less if group.kind == "vendor" else 0.0 for group in more]
+            self._less = np.concatenate([self._less, less])
+        bounds: Array = self._alarm_at - self._less + np.log(np.clip(self._rate, RATE_LEAST, 1.0))
+        if frame.step_s:
+            self._seen_s += np.where(may_learn, frame.step_s, 0.0)
+            part = frame.step_s / np.clip(self._seen_s, 600.0, RATE_OVER_S)
+            rate = counted / frame.step_s - self._rate
+            self._rate += np.where(may_learn, part * rate, 0.0)
+        return bounds
 
 
 class Sums:
@@ -29,6 +65,7 @@ class Sums:
         self.began_s: Places = np.zeros(0, np.int64)
         self.is_loud: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._worse_s: Places = np.zeros(0, np.int64)
+        self._bounds: Array = np.zeros(0)
 
     def grow(self, size: int) -> None:
         more = size - len(self.sums)
@@ -37,16 +74,22 @@ class Sums:
             self.began_s = np.concatenate([self.began_s, np.zeros(more, np.int64)])
             self.is_loud = np.concatenate([self.is_loud, np.zeros(more, np.bool_)])
             self._worse_s = np.concatenate([self._worse_s, np.zeros(more, np.int64)])
+            self._bounds = np.concatenate([self._bounds, np.full(more, self._alarm_at)])
 
-    def add(self, gains: Array, now_s: int, step_s: float) -> None:
-        """Add a step's evidence: above nought where a trouble explains it better."""
+    def add(self, gains: Array, now_s: int, step_s: float, bounds: Array | None = None) -> None:
+        """Add a step's evidence: above nought where a trouble explains it better.
+
+        `bounds` are where each group is sure; without them, where it was said at the making.
+        """
+        if bounds is not None:
+            self._bounds = bounds
         sums = self.sums
         fresh = (sums == 0.0) & ~self.is_loud
         np.copyto(self.began_s, now_s - int(step_s), where=fresh)
         sums += gains
         np.maximum(sums, 0.0, out=sums)
-        np.minimum(sums, self._alarm_at + MORE, out=sums)
-        self.is_loud |= sums >= self._alarm_at
+        self.is_loud |= sums >= self._bounds
+        np.minimum(sums, np.where(self.is_loud, MORE, self._bounds), out=sums)
         if self.is_loud.any():
             doubt = sums > DOUBT
             np.copyto(self._worse_s, now_s, where=doubt)

@@ -5,10 +5,12 @@ from collections.abc import Collection
 import numpy as np
 
 from umoja.ops.board import ATTEMPTS, VALUE, Frame
-from umoja.ops.episodes import Back, Sums
+from umoja.ops.episodes import Back, Bounds, Sums
 from umoja.ops.finding import Alarm
 from umoja.ops.incident import Cause
 from umoja.ops.shares import Shares
+
+ALARM_AT = 17.5  # where there is one count a second: one kind of group of one flow is judged
 
 
 class Excess:
@@ -25,9 +27,14 @@ class Excess:
         column: int,
         cause_kind: str = "",
         shares: Shares,
+        much: float,
+        alarm_at: float = ALARM_AT,
         is_lost: bool = False,
     ) -> None:
-        """`is_lost`: what is found is money in danger, to be counted in the incident's price."""
+        """`much` is a share that is far beyond the usual.
+
+        `is_lost`: what is found is money in danger, to be counted in the incident's price.
+        """
         self.name = name
         self._title, self._what = title, what
         self._flow, self._kinds = flow, frozenset(kinds)
@@ -35,6 +42,9 @@ class Excess:
         self._shares = shares
         self._is_lost = is_lost
         self._sums = Sums()
+        self._more = Sums()  # of a share that is far beyond the usual: fewer counts are enough
+        self._much = much
+        self._bounds = Bounds(alarm_at=alarm_at, links_less=0.0)
         self._back = Back()
         self._open: dict[int, Alarm] = {}
 
@@ -44,23 +54,33 @@ class Excess:
         sums = self._sums
         sums.grow(len(tried))
         _, gains = self._shares.weigh(tried, found)
-        sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s)
-        self._shares.learn(tried, found, (sums.sums < 3.0) & ~sums.is_loud & frame.is_seen)
+        bounds = self._bounds.of(frame, tried, frame.is_seen)
+        sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s, bounds)
+        more = self._shares.against(tried, found, self._much)
+        self._more.grow(len(tried))
+        self._more.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bounds)
+        is_calm = (sums.sums < 3.0) & ~sums.is_loud & ~self._more.is_loud
+        self._shares.learn(tried, found, is_calm & frame.is_seen)
         more = found - self._shares.typical * tried
         mean = frame.counts[:, VALUE] / np.maximum(tried, 1.0)
         self._back.keep(frame.now_s, payments=more, minor=more * mean, tried=tried)
         loud = {
             place
-            for place in sums.loud()
+            for place in {*sums.loud(), *self._more.loud()}
             if frame.groups[place].flow == self._flow and frame.groups[place].kind in self._kinds
         }
         for place in [place for place in self._open if place not in loud]:
             del self._open[place]
         return [self._alarm(frame, place) for place in sorted(loud)]
 
+    def _began_s(self, place: int) -> int:
+        return min(
+            int(sums.began_s[place]) for sums in (self._sums, self._more) if sums.is_loud[place]
+        )
+
     def _alarm(self, frame: Frame, place: int) -> Alarm:
         first = self._open.get(place)
-        began_s = first.began_s if first else int(self._sums.began_s[place])
+        began_s = first.began_s if first else self._began_s(place)
         since_s = frame.now_s - 1 if first else began_s
         payments, minor, tried = (float(each) for each in self._back.since(since_s)[:, place])
         group = frame.groups[place]

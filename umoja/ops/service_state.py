@@ -28,7 +28,9 @@ HEALTHY_PERCENT = 2
 WHOLE_PERCENT = 50  # of a market's payments failing beyond the usual: all of its services
 SMS_DOWN_PERMILLE = 200
 
-FAILING = frozenset({"failures", "volume", "latency", "pending", "clock_skew", "expiry"})
+FAILING = frozenset(
+    {"failures", "volume", "latency", "pending", "held_orders", "clock_skew", "expiry"}
+)
 """Detectors whose incidents customers feel as payments that fail or are late."""
 
 RECEIPTS = frozenset({"sms_receipts"})

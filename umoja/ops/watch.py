@@ -21,6 +21,7 @@ from umoja.ops.detectors.expiry import expiry
 from umoja.ops.detectors.failures import Failures
 from umoja.ops.detectors.float_drought import FloatDrought
 from umoja.ops.detectors.fraud import fraud
+from umoja.ops.detectors.held_orders import held_orders
 from umoja.ops.detectors.invariants import invariants
 from umoja.ops.detectors.latency import Latency
 from umoja.ops.detectors.pending import pending
@@ -49,6 +50,7 @@ WIDE: tuple[Callable[[], Wide], ...] = (
     Volume,
     Failures,
     pending,
+    held_orders,
     Latency,
     callbacks,
     fraud,
@@ -58,7 +60,7 @@ WIDE: tuple[Callable[[], Wide], ...] = (
 )
 """In this order: what may be the cause of another stands before it."""
 
-SERVICE = frozenset({"volume", "failures", "latency", "pending"})
+SERVICE = frozenset({"volume", "failures", "latency", "pending", "held_orders"})
 """They see the same trouble from different sides: in one market it is one incident."""
 
 FOLLOWS = frozenset({"budget_burn"})

@@ -18,7 +18,7 @@ from umoja.payments.desk import Desk
 from umoja.payments.lifecycle import WAITING
 from umoja.payments.order import Decline, Lapse, Order, Settle, State
 from umoja.payments.ports import AirtimePartner, TopUp
-from umoja.signals import Hung
+from umoja.signals import HELD_LATE_S, HeldSeen, Hung
 
 ROUND_S = 1
 AT_ONCE = 32  # orders with a partner at the same time: a slow one holds up no more than these
@@ -41,6 +41,9 @@ class Recovery:
         self._tries: dict[str, int] = {}
         self._not_before_s: dict[str, float] = {}
         self._found = {order.id for order in desk.waiting() if order.state is State.HELD}
+        self._watched: dict[str, tuple[str, int]] = {}  # partner, when booked; until late or ended
+        self._late = set(self._found)  # what was found was late for our own reasons
+        self._held: dict[str, list[int]] = {}  # by partner: judged, late
 
     async def run(self) -> None:
         """Look every second, until cancelled."""
@@ -51,12 +54,41 @@ class Recovery:
     async def look(self) -> None:
         """Start an errand for each held order that is due, and let lapse what is over."""
         now = to_micros(self._clock.now())
+        self._judge(now)
         for order in self._desk.waiting():
             if order.state is State.HELD:
                 self._start(order)
             elif order.state in WAITING and order.until and order.until <= now:
                 with suppress(Unavailable):  # it waits on, and is looked at again next second
                     await self._desk.submit(Lapse(order=order.id))
+
+    def held(self) -> list[HeldSeen]:
+        """Return how long partners let orders wait, since this was last asked."""
+        told, self._held = self._held, {}
+        return [
+            HeldSeen(partner=partner, judged=judged, late=late)
+            for partner, (judged, late) in told.items()
+        ]
+
+    def _judge(self, now: int) -> None:
+        """Count each order once: when its partner has answered, or when it has waited for long."""
+        waiting = {order.id: order for order in self._desk.waiting() if order.state is State.HELD}
+        self._late &= waiting.keys()
+        for order in waiting.values():
+            if order.id not in self._late:
+                # The partner's name is that of its product, as the desk tells it.
+                self._watched.setdefault(order.id, (order.product, order.booked_at))
+        for name, (partner, since) in list(self._watched.items()):
+            is_late = now - since >= HELD_LATE_S * 1_000_000
+            if name in waiting and not is_late:
+                continue
+            del self._watched[name]
+            counts = self._held.setdefault(partner, [0, 0])
+            counts[0] += 1
+            if is_late:
+                counts[1] += 1
+                if name in waiting:
+                    self._late.add(name)
 
     async def close(self) -> None:
         """Stop the errands; held orders are taken up again at the next start."""

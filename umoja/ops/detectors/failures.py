@@ -22,7 +22,7 @@ from umoja.ops.board import (
     Frame,
     Group,
 )
-from umoja.ops.episodes import LIKELY, Back, Sums
+from umoja.ops.episodes import LIKELY, Back, Bounds, Sums
 from umoja.ops.finding import Alarm
 from umoja.ops.localise import smallest
 from umoja.ops.shares import Shares
@@ -40,14 +40,17 @@ class Failures:
     name = "failures"
 
     def __init__(self) -> None:
-        self._shares = Shares(least=0.004)
+        self._shares = Shares(least=0.008)
         self._sums = Sums(alarm_at=ALARM_AT)
         self._bad = Sums(alarm_at=BAD_AT)  # of a fifth failing
         self._worst = Sums(alarm_at=ALARM_AT)  # of half and more failing: five in a row are enough
         # What fails and is slow at once is surer than either of them.
         self._both = Sums(alarm_at=BAD_AT)
-        self._all = (self._sums, self._bad, self._worst, self._both)
-        self.slower: Callable[[], Array] = lambda: np.zeros(0)
+        self._worst_both = Sums(alarm_at=BAD_AT)
+        self._all = (self._sums, self._bad, self._worst, self._both, self._worst_both)
+        self._bounds = Bounds(alarm_at=ALARM_AT)
+        # What slow answers say of each group: a little slower, much slower.
+        self.slower: Callable[[], tuple[Array, Array]] = lambda: (np.zeros(0), np.zeros(0))
         self._back = Back()
         self.held: Collection[str] = ()  # markets with a trouble that is known: nothing is learned
         self._open: dict[tuple[str, str], tuple[Alarm, int]] = {}
@@ -87,15 +90,21 @@ class Failures:
         sums = self._sums
         sums.grow(len(tried))
         _, gains = self._shares.weigh(tried, failed)
-        sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s)
-        slow = np.zeros(len(tried))
-        told = self.slower()[: len(tried)]
-        slow[: len(told)] = told
+        bounds = self._bounds.of(frame, tried, frame.is_seen)
+        sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s, bounds)
+        # A payment that fails is slow for that, as one that timed out: it is evidence once.
+        well = 1 - failed / np.maximum(tried, 1.0)
+        slow, much = (well * _of_size(told, len(tried)) for told in self.slower())
         fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
         is_calm = (sums.sums < 3.0) & ~sums.is_loud
-        for other, more in ((self._bad, fifth), (self._worst, half), (self._both, fifth + slow)):
+        for other, more in (
+            (self._bad, fifth),
+            (self._worst, half),
+            (self._both, fifth + slow),
+            (self._worst_both, half + much),
+        ):
             other.grow(len(tried))
-            other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s)
+            other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bounds)
             is_calm &= ~other.is_loud
         if self.held:
             is_calm &= np.array([group.market not in self.held for group in frame.groups], np.bool_)
@@ -171,6 +180,13 @@ class Failures:
         )
         self._open[key] = alarm, place
         return alarm
+
+
+def _of_size(told: Array, size: int) -> Array:
+    """Return what was told of the first groups, with nought for those that are new since."""
+    found = np.zeros(size)
+    found[: len(told)] = told[:size]
+    return found
 
 
 def _again(alarm: Alarm, payments: float, minor: float) -> Alarm:

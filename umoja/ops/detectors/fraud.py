@@ -16,5 +16,7 @@ def fraud() -> Excess:
         column=PIN,
         cause_kind="fraud",
         shares=Shares(first=0.015, least=0.01, times=3.0, more=0.05),
+        much=0.16,
+        alarm_at=20.0,  # who has forgotten a PIN tries thrice
         is_lost=True,
     )

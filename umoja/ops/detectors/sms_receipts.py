@@ -18,8 +18,10 @@ SHARE_LEAST = 0.01
 SHARE_MOST = 0.10
 BROKEN_TIMES = 8  # so many times the usual share is called broken
 BROKEN_MOST = 0.5
+DEAD = 0.3  # of all messages: what a route carries that is dead, where there is another
 LEARNED_OVER = 2_000  # messages
 ALARM_AT = 26.0  # of the sum: a dozen missing in a row; by chance alone once in e^26 messages
+DEAD_AT = 27.0  # of the sum of a dead route
 CLEAR_AT = 5.0  # of the sum of evidence for a good route
 STALL_S = 15  # between two looks: then we slept ourselves, and late deliveries prove nothing
 QUIET_FOR_S = 60  # and no period that looks broken for so long
@@ -32,6 +34,7 @@ class SmsReceipts(Struct, frozen=True, kw_only=True):
 
     share: float = SHARE_FIRST
     alarm_sum: float = 0.0
+    dead_sum: float = 0.0
     clear_sum: float = 0.0
     looked_s: int = 0
     judged_until_s: int = 0
@@ -73,14 +76,17 @@ class SmsReceipts(Struct, frozen=True, kw_only=True):
         weight = _weight(due, self.share)
         if self.is_loud:
             return self._calmer(due, weight)
-        total = self.alarm_sum + weight
-        is_loud = total >= ALARM_AT
-        if total <= 0:
+        total = max(0.0, self.alarm_sum + weight)
+        dead = max(0.0, self.dead_sum + _weight(due, self.share, least=DEAD))
+        is_loud = total >= ALARM_AT or dead >= DEAD_AT
+        was_calm = not self.alarm_sum and not self.dead_sum
+        if not total and not dead:
             return replace(
                 self,
                 judged_until_s=due.began_s,
                 share=_learned(self.share, due),
                 alarm_sum=0.0,
+                dead_sum=0.0,
                 rise_missing=0,
                 rise_judged=0,
             )
@@ -89,8 +95,9 @@ class SmsReceipts(Struct, frozen=True, kw_only=True):
             judged_until_s=due.began_s,
             share=self.share if is_loud else _learned(self.share, due),
             alarm_sum=total,
-            began_s=self.began_s if self.alarm_sum > 0 else due.began_s,
-            usual=self.usual if self.alarm_sum > 0 else self.share,
+            dead_sum=dead,
+            began_s=due.began_s if was_calm else self.began_s,
+            usual=self.share if was_calm else self.usual,
             rise_missing=self.rise_missing + due.missing,
             rise_judged=self.rise_judged + due.judged,
             broken_s=due.began_s,
@@ -118,9 +125,9 @@ def _finding(loud: SmsReceipts) -> Finding:
     return Finding(title=TITLE, evidence=evidence, began_s=loud.began_s)
 
 
-def _weight(due: Due, share: float) -> float:
+def _weight(due: Due, share: float, *, least: float = 0.0) -> float:
     """Return how much more likely a broken route makes this than a usual one, as a logarithm."""
-    broken = min(BROKEN_MOST, BROKEN_TIMES * share)
+    broken = max(least, min(BROKEN_MOST, BROKEN_TIMES * share))
     arrived = due.judged - due.missing
     return due.missing * log(broken / share) + arrived * log((1 - broken) / (1 - share))
 

@@ -8,7 +8,7 @@ from umoja.ops.finding import Alarm
 from umoja.ops.incident import Cause
 
 WRONG = 0.02  # of the fees that are due
-PAYMENTS = 3.0  # at least, before it is sure: a fee is right or wrong, chance has no part in it
+PAYMENTS = 2.0  # at least, before it is sure: a fee is right or wrong, chance has no part in it
 QUIET_STEPS = 6
 
 

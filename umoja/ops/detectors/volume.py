@@ -8,12 +8,12 @@ from math import log
 
 import numpy as np
 
-from umoja.ops.board import ATTEMPTS, PAY, SESSION, VALUE, Array, Frame, Group
-from umoja.ops.episodes import Back, Sums
+from umoja.ops.board import ATTEMPTS, PAY, SESSION, VALUE, Array, Frame, Group, Places
+from umoja.ops.episodes import Back, Bounds, Sums
 from umoja.ops.finding import Alarm
 from umoja.ops.incident import Cause
 
-LOST = 0.25  # of the expected that still comes is called an outage
+LOST = 0.15  # of the expected that still comes is called an outage
 BOUND = 20.0  # expected payments that one step may weigh: two steps at least
 LEARNED_OVER_S = 7_200.0
 LEARNED_OVER = 400.0  # payments
@@ -24,7 +24,7 @@ BESIDE = 100.0  # payments of the other channels, of which their level is half b
 WARM = 400.0  # expected payments before a group is judged
 ALARM_AT = 22.0
 GONE = 0.02  # of the expected that still comes: nothing does, and sooner that is sure
-GONE_AT = 17.0
+GONE_AT = 16.0  # where there is one payment a second
 TITLE = "Payments do not come"
 
 
@@ -43,6 +43,8 @@ class Volume:
         self._expected: dict[str, float] = {}
         self._sums = Sums(alarm_at=ALARM_AT)
         self._gone = Sums(alarm_at=GONE_AT)
+        self._bounds = Bounds(alarm_at=GONE_AT, links_less=0.0)
+        self._doors: list[tuple[int, Places]] = []  # a market's place, and by what it is entered
         self._back = Back()
         self._since: dict[str, int] = {}
         self._open: dict[str, tuple[Alarm, int]] = {}
@@ -63,8 +65,10 @@ class Volume:
         self._sums.add(np.where(may_judge, gains, 0.0), frame.now_s, frame.step_s)
         self._gone.grow(size)
         once = np.minimum(weight, BOUND / 2 / np.maximum(expected, 1e-9))  # never in one step
-        gone = once * (counts[:, ATTEMPTS] * log(GONE) + expected * (1 - GONE))
-        self._gone.add(np.where(may_judge, gone, 0.0), frame.now_s, frame.step_s)
+        came, due = self._entered(counts[:, ATTEMPTS], expected)
+        gone = once * (came * log(GONE) + due * (1 - GONE))
+        bounds = self._bounds.of(frame, counts[:, ATTEMPTS], may_judge)
+        self._gone.add(np.where(may_judge, gone, 0.0), frame.now_s, frame.step_s, bounds)
         is_loud = self._sums.is_loud | self._gone.is_loud
         may_learn = frame.is_seen & (self._sums.sums < LEARNS_BELOW) & ~is_loud
         if self._since:  # of a market with a part that is cut off the whole is not usual either
@@ -175,9 +179,25 @@ class Volume:
             payments += more
         return payments, minor
 
+    def _entered(self, came: Array, expected: Array) -> tuple[Array, Array]:
+        """Return what came and what was expected, a whole market's by the doors it is entered by.
+
+        Where a channel has menus, one is opened before anything is paid, and not each is followed by a
+        payment: that no menu is opened says more than that nothing is paid. A payment or a text that
+        follows from one that did not come says nothing more.
+        """
+        came, expected = came.copy(), expected.copy()
+        for whole, doors in self._doors:
+            if (self._seen[doors] >= WARM).all():
+                came[whole] = came[doors].sum()
+                expected[whole] = expected[doors].sum()
+        return came, expected
+
     def _curve(self, frame: Frame) -> Array:
         """Return for each group what is usual in its market now; it changes once a minute."""
         if self._expected != frame.expected or len(self._usual_now) != len(frame.groups):
+            if len(self._usual_now) != len(frame.groups):
+                self._doors = _doors(frame)
             self._expected = dict(frame.expected)
             self._usual_now = np.array(
                 [frame.expected.get(group.market, 1.0) for group in frame.groups]
@@ -193,6 +213,23 @@ class Volume:
             self._usual = np.concatenate([self._usual, blank])
             self._seen = np.concatenate([self._seen, blank])
             self._mean = np.concatenate([self._mean, blank])
+
+
+def _doors(frame: Frame) -> list[tuple[int, Places]]:
+    """Return the places of the markets that have menus, with those of their doors."""
+    found = []
+    for group, whole in frame.places.items():
+        menus = frame.places.get(Group(group.market, SESSION, "market", group.market))
+        if group[1:3] != (PAY, "market") or menus is None:
+            continue
+        others = [
+            place
+            for each, place in frame.places.items()
+            if each[:3] == (group.market, PAY, "channel")
+            and Group(group.market, SESSION, "channel", each.name) not in frame.places
+        ]
+        found.append((whole, np.array([menus, *others], np.int64)))
+    return found
 
 
 def _with(alarm: Alarm, payments: float, minor: float) -> Alarm:
