@@ -16,6 +16,7 @@ from umoja.clock import Clock
 from umoja.config import Config, read
 from umoja.console.sandbox import Sandbox
 from umoja.console.site import console
+from umoja.console.words import said_in
 from umoja.faults import Unavailable
 from umoja.house import SHUT, Background, Checkpoints, House, Progress, open_house, tell_books
 from umoja.markets.market import Market
@@ -95,6 +96,7 @@ class Hall:
             ways=ways_of(config, clock=clock, send_text=self._send_text),
             address=address_of(config),
             ask=self.ask,
+            say=said_in,
             staff_key=staff_key_of(config),
             second_factor=second_factor_of(config),
         )

@@ -10,6 +10,7 @@ from umoja.channels.http import site
 from umoja.channels.intake import intake, scrapes
 from umoja.clock import Clock, SystemClock
 from umoja.console.site import console
+from umoja.console.words import said_in
 from umoja.faults import Fault
 from umoja.house import Background, tell_books
 from umoja.opening import open_sql
@@ -59,6 +60,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
                 send_text=lambda *words: exchanges[0].send_text(*words),  # noqa: PLW0108
             ),
             address=address_of(config),
+            say=said_in,
             ask=lambda *words: exchanges[0].ask(*words),  # noqa: PLW0108  made further down
             staff_key=staff_key_of(config),
             second_factor=second_factor_of(config),

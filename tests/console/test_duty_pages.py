@@ -2,10 +2,11 @@
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 
-from tests.console.conftest import Desk
+from tests.console.conftest import Desk, told
 from umoja.ops import paging
 from umoja.ops.oncall import Chain, Step
 
@@ -149,3 +150,58 @@ async def test_what_was_handed_over_is_read_by_the_next(desk: Desk):
     await desk.post("/on-call", act="hand_over", roster="centre", body="The vendor rings at six")
     await desk.enter("joao", "viewer", "KE")
     assert "The vendor rings at six" in (await desk.get("/on-call")).text
+
+
+async def test_a_page_of_a_regulators_clock_is_taken_by_itself(desk: Desk):
+    await desk.enter("amina", "administrator")
+    incident = desk.incident(detector="failures")
+    incidents, regulators = desk.centre.incidents, desk.centre.regulators
+    incidents._working[1].severity = 2
+    regulators.look()
+    incidents.acknowledge(incident.id, actor="amina")
+    desk.clock.advance(timedelta(hours=18))
+    regulators.look()
+    await desk.centre.pager.step()
+    await desk.enter("amina")  # the session of the morning is over
+    text = told((await desk.get("/on-call")).text)
+    assert "INC-000001 by console · a notice to the regulator" in text
+    desk.centre._database.run("UPDATE pages SET digest = :it", it=paging._digest("a-secret"))
+    page = told((await desk.get("/pages/a-secret")).text)
+    assert "Regulator: Central Bank of Kenya is to be told by 2026-03-11 12:00 local time" in page
+    assert "I see to the notice" in page
+    french = told((await desk.get("/pages/a-secret", **{"accept-language": "fr"})).text)
+    assert "Central Bank of Kenya doit être informé avant 2026-03-11 12:00 heure locale" in french
+    for _ in range(2):
+        answer = await desk.post("/pages/a-secret")
+        assert "amina sees to the notice." in told(answer.text)
+    assert "a notice to the regulator" not in told((await desk.get("/on-call")).text)
+
+
+async def test_a_page_in_the_on_call_list_of_a_clock_is_taken(desk: Desk):
+    await desk.enter("amina", "administrator")
+    incident = desk.incident(detector="failures")
+    desk.centre.incidents._working[1].severity = 2
+    desk.centre.regulators.look()
+    desk.centre.incidents.acknowledge(incident.id, actor="amina")
+    desk.clock.advance(timedelta(hours=24))
+    desk.centre.regulators.look()
+    await desk.centre.pager.step()
+    await desk.enter("amina")
+    [waiting] = desk.centre.pager.waiting_for("amina")
+    for status in (303, 422):
+        answer = await desk.post("/on-call", act="acknowledge", number=str(waiting.number))
+        assert answer.status_code == status
+    reminder = desk.centre.pager.reminder_of(waiting)
+    assert reminder is not None
+    assert reminder.taken_by == "amina"
+
+
+async def test_staff_choose_in_which_language_they_are_paged(desk: Desk):
+    await desk.enter("amina", "engineer")
+    fields = {"act": "contact", "zone": "UTC"}
+    assert (await desk.post("/on-call", **fields, language="fr")).status_code == 303
+    assert desk.centre.duty.contact("amina").language == "fr"
+    assert '<option value="fr" lang="fr" selected>' in (await desk.get("/on-call")).text
+    assert (await desk.post("/on-call", **fields, language="xx")).status_code == 422
+    assert (await desk.post("/on-call", **fields)).status_code == 303
+    assert desk.centre.duty.contact("amina").language == "en"

@@ -17,7 +17,13 @@ from umoja.ops.impact import Harm
 from umoja.ops.incident import Cause, Incident, Stage
 from umoja.ops.incidents import Scene
 from umoja.ops.regulator_notice import drafted
-from umoja.ops.regulators import ClockRefused, ClockUnknown, RegulatorClock
+from umoja.ops.regulators import (
+    LAST_QUARTER,
+    OVERDUE,
+    ClockRefused,
+    ClockUnknown,
+    RegulatorClock,
+)
 
 WHOLE = Cause(kind="market", name="KE")
 
@@ -129,8 +135,10 @@ def test_it_warns_at_half_in_the_last_quarter_and_when_it_is_over(
     centre: Centre, clock: ManualClock, opened: Callable[..., Centre]
 ):
     found(centre, severity=3, cause=WHOLE)
-    warned = []
-    centre.regulators._warn = lambda incident: warned.append(incident.id)
+    warned: list[tuple[str, int, str]] = []
+    centre.regulators._remind = lambda incident, clock, mark, due: warned.append(
+        (incident.id, mark, due)
+    )
     for minutes in (59, 1, 29, 1, 29, 1):
         clock.advance(timedelta(minutes=minutes))
         centre.regulators.look()
@@ -143,7 +151,7 @@ def test_it_warns_at_half_in_the_last_quarter_and_when_it_is_over(
         f"{bank}, {last}, the notice is due by {due}",
         f"{bank}, the notice was due by {due} and is not recorded as sent",
     ]
-    assert warned == ["INC-000001", "INC-000001"]
+    assert warned == [("INC-000001", LAST_QUARTER, due), ("INC-000001", OVERDUE, due)]
     centre.close()
     again = opened()
     again.regulators.look()

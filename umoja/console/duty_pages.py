@@ -8,12 +8,13 @@ import msgspec
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
-from umoja.clock import from_micros
+from umoja.clock import from_micros, to_micros
 from umoja.console.pages import FORM_MAX, HEADERS, Asked, Pages, Visitor
-from umoja.console.words import _, minute, record, recorded
+from umoja.console.words import ENGLISH, LANGUAGES, _, minute, record, recorded
 from umoja.ops.centre import Centre
 from umoja.ops.duty import HANDOVER_MAX, Contact, Swap, drafted
 from umoja.ops.oncall import Chain, Roster, RosterRefused, gaps
+from umoja.ops.paging import Page
 from umoja.ops.remedies import REMEDIES, RemedyRefused
 
 AHEAD = timedelta(days=14)
@@ -105,7 +106,10 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
                         phone=fields.get("phone", ""),
                         market=fields.get("market", ""),
                         webhook=fields.get("webhook", ""),
+                        language=fields.get("language", ENGLISH),
                     )
+                    if made.language not in LANGUAGES:
+                        raise RosterRefused("there is no such language")  # noqa: TRY301
                     await asyncio.to_thread(duty.put_contact, made)
                 case "calendar":
                     secret = await asyncio.to_thread(lambda: duty.make_calendar(person=member.name))
@@ -120,13 +124,11 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
                     )
                 case "acknowledge":  # being paged is the right to it, as with the link of a page
                     waiting = await asyncio.to_thread(centre.pager.waiting_for, member.name)
-                    found = {str(each.number): each.incident for each in waiting}
-                    incident = found.get(fields.get("number", ""))
-                    if incident is None:
+                    paged = {str(each.number): each for each in waiting}
+                    page_ = paged.get(fields.get("number", ""))
+                    if page_ is None:
                         raise RosterRefused("that page waits no longer")  # noqa: TRY301
-                    await asyncio.to_thread(
-                        lambda: centre.incidents.acknowledge(incident, actor=member.name)
-                    )
+                    await asyncio.to_thread(centre.pager.take, page_)
                 case "take_over":
                     number = int(fields.get("number", "0")[:9])
                     if not await asyncio.to_thread(duty.take_over, number, by=member.name):
@@ -187,18 +189,21 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
         found = await asyncio.to_thread(centre.pager.page_of, secret)
         if found is None:
             raise HTTPException(status_code=404)
-        return page_about(request, secret, found.incident, found.person)
+        return await asyncio.to_thread(page_about, request, secret, found)
 
-    def page_about(request: Asked, secret: str, number: str, person: str) -> Response[str]:
-        incident = centre.incidents.get(number)
+    def page_about(request: Asked, secret: str, found: Page) -> Response[str]:
+        incident = centre.incidents.get(found.incident)
         assert incident is not None, "a page is of an incident, and none is removed"
+        reminder = centre.pager.reminder_of(found)
         return pages.page(
             "paged.html",
             pages.visitor(request),
             here="page",
             incident=incident,
-            person=person,
+            person=found.person,
             secret=secret,
+            reminder=reminder,
+            reminds=reminder.words(to_micros(clock())) if reminder else "",
             value=centre.incidents.value(incident),
         )
 
@@ -222,7 +227,7 @@ def duty_pages(pages: Pages, centre: Centre) -> list[Any]:
             market=incident.market,
             detail=incident.id,
         )
-        return page_about(request, secret, incident.id, found.person)
+        return await asyncio.to_thread(page_about, request, secret, found)
 
     @get("/calendars/{name:str}", include_in_schema=False, name="console.calendar")
     async def calendar(name: str) -> Response[bytes]:

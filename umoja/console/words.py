@@ -201,6 +201,12 @@ def record(text: str) -> str:
     return _recorded(language(), text) or text
 
 
+def said_in(spoken: str, text: str) -> str:
+    """Return a record in a language: for what is sent to somebody, and not shown to who asks."""
+    with speaking(spoken if spoken in LANGUAGES else ENGLISH):
+        return record(text)
+
+
 def recorded(text: str) -> Markup:
     """Return a record for a page: translated, or as it was written and marked as English.
 

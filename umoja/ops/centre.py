@@ -1,6 +1,6 @@
 """The centre: telemetry, the watch, incidents, staff and the audit log, opened on one file."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -151,6 +151,7 @@ def open_centre(
     ways: Mapping[str, Way] | None = None,
     address: str = "",
     ask: Asker = nobody,
+    say: Callable[[str, str], str] = lambda _, text: text,
     staff_key: bytes = b"",
     second_factor: Required = Required.NOBODY,
 ) -> Centre:
@@ -160,9 +161,9 @@ def open_centre(
     `learns_usual` that is learned instead, on the curve of each market's days. Products and channels
     that are not named are counted as unknown. Remedies act through `switches`; pages go by `ways` (in
     the console without any), with links to `address`. `ask` asks a market whom a trouble wronged, and
-    makes that good there. `staff_key` is that of second factors (without it nobody can have one) and
-    `second_factor` says who must. Raise Unavailable where the file cannot be used, DatabaseDamaged
-    where it is broken.
+    makes that good there. `say` says a page's English (second) in a language (first). `staff_key` is
+    that of second factors (without it nobody can have one) and `second_factor` says who must. Raise
+    Unavailable where the file cannot be used, DatabaseDamaged where it is broken.
     """
     database: Sql = Database(where, wait_s=WAIT_S) if isinstance(where, Path) else where
     try:
@@ -189,6 +190,7 @@ def open_centre(
             ways=ways or {"console": Console()},
             address=address,
             value=incidents.value,
+            say=say,
         )
         incidents.listen(pager.heard)
         zones = {market.code: market.zones[0] for market in markets}
@@ -260,7 +262,15 @@ def open_centre(
                 incidents=incidents,
                 audit=audit,
                 markets=markets,
-                warn=pager.heard,
+                remind=lambda incident, clock, mark, due: pager.remind_inside(
+                    incident,
+                    clock=clock.number,
+                    mark=mark,
+                    recipient=clock.body.recipient,
+                    due_at=clock.due_at,
+                    due=due,
+                ),
+                settle=pager.forget_inside,
             ),
             make_good=MakeGood(
                 database,

@@ -46,6 +46,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     market: str = ""
     webhook: str = ""
     secret: str = ""  # signs what goes to the webhook; never shown
+    language: str = "en"  # in which pages are written
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -351,6 +352,10 @@ class Duty:
         url = urlsplit(contact.webhook)
         if contact.webhook and (url.scheme not in {"http", "https"} or not url.hostname):
             raise RosterRefused("a webhook is an address that begins with https://")
+        if not (contact.language.isascii() and contact.language.isalpha()) or not (
+            len(contact.language) <= 8
+        ):
+            raise RosterRefused("there is no such language")
         kept = msgspec.structs.asdict(contact)
         if contact.webhook and not contact.secret:
             kept["secret"] = self.contact(contact.name).secret or secrets.token_urlsafe(32)

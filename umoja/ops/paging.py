@@ -1,5 +1,8 @@
 """Paging: an incident is pursued along its chain until somebody acknowledges it.
 
+A regulator's clock that runs out is pursued in its own right, from the commander on, whoever has
+acknowledged its incident. Pages are written in English and said in the language of whoever is paged.
+
 What is due is decided by pure functions; every page is on the disk before it is sent, so that a kill
 sends one again rather than none. A way that fails (a mail server that is away) is told in the
 timeline and does not hold up the other ways or the next step.
@@ -13,10 +16,12 @@ import json
 import secrets
 import smtplib
 import ssl
+import unicodedata
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -25,7 +30,7 @@ import structlog
 from umoja.clock import Clock, to_micros
 from umoja.faults import Fault, Unavailable
 from umoja.ops.duty import Contact, Duty
-from umoja.ops.incident import Incident, Stage
+from umoja.ops.incident import Incident, Post, Stage
 from umoja.ops.incidents import Incidents
 from umoja.ops.oncall import Chain, Step, chain_for, is_night, on_call
 from umoja.reach import NotPublic, client, fetched
@@ -38,6 +43,15 @@ PAGE_FOR = timedelta(days=2)
 WAITING_MAX = 1_000
 SEND_WITHIN_S = 30.0
 TOGETHER = 8  # pages on their way at the same time
+COMMANDER_WAIT_S = 300
+"""So long the commander has for a regulator's clock before the chain is paged."""
+
+SMS_MAX = 160
+GSM = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+"""The letters of a text message of 160; with any other one it has room for 70."""
 
 _SECOND = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
@@ -56,6 +70,10 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     severity: int
     market: str
     page: int
+
+
+Say = Callable[[str], str]
+"""Says an English sentence in somebody's language, or as it is where it has none."""
 
 
 class Way(Protocol):
@@ -104,24 +122,61 @@ def is_over(incident: Incident | None) -> bool:
     return incident.stage in {Stage.RESOLVED, Stage.REVIEWED}
 
 
-def text_of(incident: Incident, *, value: str, link: str, page: int) -> Text:
-    """Write a page. `value` is the money as people read it, or ''."""
-    head = f"S{incident.severity} {incident.market} {incident.title}"
-    harm = f"{incident.payments:,} payments, {incident.customers:,} customers"
+class Reminder(msgspec.Struct, frozen=True, kw_only=True):
+    """A regulator's clock that has passed a mark. Times are microseconds; 0: not yet."""
+
+    number: int
+    clock: int
+    mark: int
+    incident: str
+    recipient: str
+    due_at: int
+    due: str  # in the market's time
+    chain: Chain
+    step: int = 0
+    round: int = 0
+    next_at: int = 0
+    ended_at: int = 0
+    taken_by: str = ""
+
+    def words(self, now: int) -> str:
+        """Return what it reminds of."""
+        if now >= self.due_at:
+            return f"{self.recipient} was to be told by {self.due}"
+        return f"{self.recipient} is to be told by {self.due}"
+
+
+def text_of(
+    incident: Incident,
+    *,
+    value: str,
+    link: str,
+    page: int,
+    reminds: str = "",
+    say: Say = lambda text: text,
+) -> Text:
+    """Write a page. `value` is the money as people read it, or ''; `reminds` of what, where it does."""
+    title = say(incident.title)
+    head = f"S{incident.severity} {incident.market} {say(reminds) if reminds else title}"
     if value:
-        harm = f"{harm}, {value}"
+        harm = say(f"{incident.payments:,} payments, {incident.customers:,} customers, {value}")
+    else:
+        harm = say(f"{incident.payments:,} payments, {incident.customers:,} customers")
     cause = incident.sheet.cause
-    why = f" Cause: {cause.kind} {cause.name}." if cause else ""
-    evidence = incident.timeline[0].what if incident.timeline else ""
-    body = [f"{incident.id}: {head}", "", evidence, harm + "." + why]
-    body += [f"Changed lately: {each}" for each in incident.sheet.changed]
+    why = " " + say(f"Cause: {cause.kind} {cause.name}.") if cause else ""
+    evidence = say(incident.timeline[0].what) if incident.timeline else ""
+    body = [f"{incident.id}: {head}", ""]
+    body += [title] if reminds else []
+    body += [evidence, harm + "." + why]
+    body += [say(f"Changed lately: {each}") for each in incident.sheet.changed]
     if link:
-        body += ["", f"Acknowledge: {link}"]
+        body += ["", say(f"Acknowledge: {link}")]
     # The link stays whole: what is too long gives way before it.
-    room = 160 - len(incident.id) - len(link) - 3
+    room = SMS_MAX - len(incident.id) - len(link) - 3
+    told = in_gsm(f"{head}. {harm}.")[: max(room, 20)]
     return Text(
         subject=f"[{incident.id}] {head}"[:150].replace("\n", " "),
-        short=f"{incident.id} {f'{head}. {harm}.'[: max(room, 20)]} {link}".strip(),
+        short=f"{incident.id} {told} {link}".strip(),
         body="\n".join(body),
         link=link,
         incident=incident.id,
@@ -129,6 +184,13 @@ def text_of(incident: Incident, *, value: str, link: str, page: int) -> Text:
         market=incident.market,
         page=page,
     )
+
+
+def in_gsm(text: str) -> str:
+    """Return a text in the letters of a text message: an ê is an e, what has no likeness is a ?."""
+    plain = text.replace("’", "'").replace("–", "-")
+    likeness = (each if each in GSM else unicodedata.normalize("NFKD", each)[0] for each in plain)
+    return "".join(each if each in GSM else "?" for each in likeness)
 
 
 # Ways
@@ -259,12 +321,14 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     state: str
     trouble: str
+    reminder: int = 0  # of a regulator's clock; 0: of the incident itself
 
 
 class Pager:
     """Pursues incidents. One process runs it; `heard` may be called from any thread.
 
-    `value` writes an incident's money for people; `address` is where this console is reached.
+    `value` writes an incident's money for people; `address` is where this console is reached; `say`
+    says an English text (second) in a language (first).
     """
 
     def __init__(
@@ -277,6 +341,7 @@ class Pager:
         ways: Mapping[str, Way],
         address: str,
         value: Callable[[Incident], str] = lambda _: "",
+        say: Callable[[str, str], str] = lambda _, text: text,
     ) -> None:
         """Take a migrated database. Pursuits and pages that were under way go on."""
         self._database = database
@@ -286,6 +351,7 @@ class Pager:
         self.ways = dict(ways)
         self._address = address.rstrip("/")
         self._value = value
+        self._say = say
         self._heard: deque[Incident] = deque(maxlen=WAITING_MAX)
         self._secrets: dict[int, str] = {}
         self._is_troubled = False
@@ -315,6 +381,7 @@ class Pager:
         """
         await asyncio.to_thread(self._take_up)
         await asyncio.to_thread(self._make_due)
+        await asyncio.to_thread(self._make_reminders_due)
         return await self._send_waiting()
 
     def pages(self, incident: str) -> list[Page]:
@@ -335,9 +402,14 @@ class Pager:
             person=person,
             since=to_micros(self._clock.now() - PAGE_FOR),
         )
-        return [
-            page for page in map(_page, rows) if not is_over(self._incidents.get(page.incident))
-        ]
+        return [page for page in map(_page, rows) if not self._is_over(page)]
+
+    def _is_over(self, page: Page) -> bool:
+        """Tell whether what a page is about waits for nobody any more."""
+        if not page.reminder:
+            return is_over(self._incidents.get(page.incident))
+        found = self.reminder_of(page)
+        return found is None or found.ended_at > 0
 
     def page_of(self, secret: str) -> Page | None:
         """Return the page behind the secret of its link, for two days, or None."""
@@ -351,13 +423,128 @@ class Pager:
     def acknowledge(self, secret: str) -> Incident | None:
         """Acknowledge by the secret of a page's link; repeating is harmless. None: there is no such page."""
         page = self.page_of(secret)
-        if page is None:
-            return None
+        return None if page is None else self.take(page)
+
+    def take(self, page: Page) -> Incident:
+        """Acknowledge what a page is about, as whoever was paged; repeating is harmless."""
         incident = self._incidents.acknowledge(page.incident, actor=page.person)
-        self._database.run(
-            "UPDATE pages SET state = 'acknowledged' WHERE number = :number", number=page.number
-        )
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE pages SET state = 'acknowledged' WHERE number = :number",
+                number=page.number,
+            )
+            taken = page.reminder and self._database.run(
+                "UPDATE reminders SET ended_at = :now, taken_by = :who"
+                " WHERE number = :number AND ended_at = 0",
+                now=to_micros(self._clock.now()),
+                who=page.person,
+                number=page.reminder,
+            )
+        if taken:
+            self._incidents.tell(
+                page.incident, what=f"regulator clock: {page.person} sees to the notice"
+            )
         return incident
+
+    # Regulators' clocks
+
+    def remind_inside(
+        self, incident: Incident, *, clock: int, mark: int, recipient: str, due_at: int, due: str
+    ) -> None:
+        """Pursue a clock that has passed a mark, in the caller's transaction; once for each mark.
+
+        Its commander is paged first, or whoever has acknowledged the incident; then the chain of the
+        gravest incidents of its market. A reminder of an earlier mark ends with it.
+        """
+        chain = chain_for(self._duty.chains(), market=incident.market, severity=1)
+        steps = chain.steps if chain is not None else ()
+        first = incident.sheet.roles.get(Post.COMMANDER.value) or incident.acknowledged_by
+        if first:
+            via = _ways_to(self._duty.contact(first))
+            steps = (Step(person=first, via=via, wait_s=COMMANDER_WAIT_S), *steps)
+        if not steps:
+            return
+        pursued = Chain(
+            name="regulator clock",
+            markets=(incident.market,),
+            steps=steps,
+            rounds=chain.rounds if chain is not None else 3,
+        )
+        self.forget_inside([clock])
+        self._database.run(
+            "INSERT INTO reminders (clock, mark, incident, recipient, due_at, due, chain, step,"
+            " round, next_at, ended_at, taken_by) VALUES (:clock, :mark, :incident, :recipient,"
+            " :due_at, :due, :chain, 0, 0, 0, 0, '') ON CONFLICT (clock, mark) DO NOTHING",
+            clock=clock,
+            mark=mark,
+            incident=incident.id,
+            recipient=recipient,
+            due_at=due_at,
+            due=due,
+            chain=msgspec.json.encode(pursued).decode(),
+        )
+
+    def forget_inside(self, clocks: Sequence[int]) -> None:
+        """Pursue clocks no longer, in the caller's transaction: their notices were sent."""
+        for clock in clocks:
+            self._database.run(
+                "UPDATE reminders SET ended_at = :now WHERE clock = :clock AND ended_at = 0",
+                now=to_micros(self._clock.now()),
+                clock=clock,
+            )
+
+    def reminder_of(self, page: Page) -> Reminder | None:
+        """Return what a page reminds of, or None where it is of the incident itself."""
+        if not page.reminder:
+            return None
+        row = self._database.one(
+            "SELECT * FROM reminders WHERE number = :number", number=page.reminder
+        )
+        return None if row is None else _reminder(row)
+
+    def _make_reminders_due(self) -> None:
+        now = self._clock.now()
+        stamp = to_micros(now)
+        rows = self._database.query(
+            "SELECT * FROM reminders WHERE ended_at = 0 AND next_at <= :now"
+            " ORDER BY number LIMIT 200",
+            now=stamp,
+        )
+        for found in map(_reminder, rows):
+            incident = self._incidents.get(found.incident)
+            pursuit = Pursuit(
+                incident=found.incident,
+                chain=found.chain,
+                step=found.step,
+                round=found.round,
+                next_at=found.next_at,
+            )
+            step, after = next_step(pursuit, now=stamp)
+            people: list[str] = []
+            told = ""
+            if step is not None and incident is not None:
+                people, told = self._people(step, incident, now)
+            elif after.ended_at:
+                told = "nobody has acknowledged: every step of the chain was tried"
+            pages = [(who, via) for who in people for via in (step.via if step else ())]
+            with self._database.transaction():
+                changed = self._database.run(
+                    "UPDATE reminders SET step = :step, round = :round, next_at = :next_at,"
+                    " ended_at = :ended_at WHERE number = :number AND ended_at = 0",
+                    step=after.step,
+                    round=after.round,
+                    next_at=after.next_at,
+                    ended_at=after.ended_at,
+                    number=found.number,
+                )
+                if not changed:
+                    continue  # the notice was sent a moment ago
+                for person, via in pages:
+                    self._insert(found.incident, person, via, reminder=found.number)
+            for person, via in pages:
+                self._incidents.tell(found.incident, what=f"paging {person} by {via}")
+            if told:
+                self._incidents.tell(found.incident, what=told)
 
     # Within a step
 
@@ -442,7 +629,6 @@ class Pager:
         told: str,
     ) -> None:
         """Write the pursuit and its new pages together, and say so in the timeline."""
-        made: list[int] = []
         with self._database.transaction():
             self._database.run(
                 "UPDATE pursuits SET step = :step, round = :round, next_at = :next_at,"
@@ -454,25 +640,28 @@ class Pager:
                 ended_at=pursuit.ended_at,
             )
             for person, via in pages:
-                secret = secrets.token_urlsafe(24)
-                rows = self._database.query(
-                    "INSERT INTO pages (incident, person, via, digest, made_at, sent_at, tries,"
-                    " state, trouble) VALUES (:incident, :person, :via, :digest, :now, 0, 0,"
-                    " 'waiting', '') RETURNING number",
-                    incident=pursuit.incident,
-                    person=person,
-                    via=via,
-                    digest=_digest(secret),
-                    now=to_micros(self._clock.now()),
-                )
-                number = int(rows[0]["number"])
-                made.append(number)
-                self._secrets[number] = secret
+                self._insert(pursuit.incident, person, via, reminder=0)
         if incident is not None:
             for person, via in pages:
                 self._incidents.tell(incident.id, what=f"paging {person} by {via}")
             if told:
                 self._incidents.tell(incident.id, what=told)
+
+    def _insert(self, incident: str, person: str, via: str, *, reminder: int) -> None:
+        """Write a page that waits to be sent, in the caller's transaction."""
+        secret = secrets.token_urlsafe(24)
+        rows = self._database.query(
+            "INSERT INTO pages (incident, person, via, digest, made_at, sent_at, tries, state,"
+            " trouble, reminder) VALUES (:incident, :person, :via, :digest, :now, 0, 0, 'waiting',"
+            " '', :reminder) RETURNING number",
+            incident=incident,
+            person=person,
+            via=via,
+            digest=_digest(secret),
+            now=to_micros(self._clock.now()),
+            reminder=reminder,
+        )
+        self._secrets[int(rows[0]["number"])] = secret
 
     async def _send_waiting(self) -> int:
         now = to_micros(self._clock.now())
@@ -494,7 +683,10 @@ class Pager:
     async def _send(self, page: Page) -> bool:
         """Send one page and note what came of it; tell whether it was taken."""
         incident = self._incidents.get(page.incident)
-        if incident is None or is_over(incident):
+        reminder = await asyncio.to_thread(self.reminder_of, page)
+        if incident is None or (
+            reminder.ended_at > 0 if reminder is not None else is_over(incident)
+        ):
             await self._note(page, "failed" if incident is None else "acknowledged", "", 0)
             return False
         secret = self._secrets.get(page.number, "")
@@ -507,10 +699,17 @@ class Pager:
                 number=page.number,
             )
         link = f"{self._address}/pages/{secret}"
-        text = text_of(incident, value=self._value(incident), link=link, page=page.number)
         way = self.ways.get(page.via) or _Absent(page.via)
         try:
             contact = await asyncio.to_thread(self._duty.contact, page.person)
+            text = text_of(
+                incident,
+                value=self._value(incident),
+                link=link,
+                page=page.number,
+                reminds=reminder.words(to_micros(self._clock.now())) if reminder else "",
+                say=partial(self._say, contact.language),
+            )
             async with asyncio.timeout(SEND_WITHIN_S):
                 await way.send(contact, text)
         except Exception as cause:  # noqa: BLE001  a way may break in any manner; the others go on
@@ -551,7 +750,19 @@ def _page(row: Row) -> Page:
         tries=row["tries"],
         state=row["state"],
         trouble=row["trouble"],
+        reminder=row["reminder"],
     )
+
+
+def _reminder(row: Row) -> Reminder:
+    chain = msgspec.json.decode(row["chain"], type=Chain)
+    return msgspec.convert(dict(row) | {"chain": chain}, Reminder)
+
+
+def _ways_to(contact: Contact) -> tuple[str, ...]:
+    """Return every way by which somebody is reached: a clock that runs out is no time to choose."""
+    ways = {"email": contact.email, "sms": contact.phone, "webhook": contact.webhook}
+    return ("console", *(via for via, address in ways.items() if address))
 
 
 def _digest(secret: str) -> bytes:

@@ -94,6 +94,9 @@ class RegulatorClock(msgspec.Struct, frozen=True, kw_only=True):
         return LAST_QUARTER if left * 4 <= whole else HALF if left * 2 <= whole else 0
 
 
+Remind = Callable[[Incident, RegulatorClock, int, str], None]
+
+
 def applies(rule: NoticeRule, incident: Incident, *, now: datetime) -> bool:
     """Tell whether an incident as it stands now meets a rule's condition."""
     is_grave = incident.severity <= rule.severity
@@ -112,19 +115,23 @@ class Regulators:
         incidents: Incidents,
         audit: AuditLog,
         markets: Sequence[Market],
-        warn: Callable[[Incident], None] = lambda _: None,
+        remind: Remind = lambda *_: None,
+        settle: Callable[[Sequence[int]], None] = lambda _: None,
     ) -> None:
         """Take a migrated database; clocks that run go on.
 
-        `warn` is given the incident when the last quarter of a clock's time begins, and when it is
-        over; it must not wait.
+        `remind` is given the incident, the clock, its mark and when it is due, as people read it,
+        when the last quarter of a clock's time begins and when it is over: inside the transaction in
+        which that is noted, so that it happens once whatever is killed. `settle` is given the clocks
+        that have ended, inside their transaction.
         """
         self._database = database
         self._clock = clock
         self._incidents = incidents
         self._audit = audit
         self._markets = {market.code: market for market in markets}
-        self._warn = warn
+        self._remind = remind
+        self._settle = settle
         self._lock = threading.Lock()
         self._begun: dict[tuple[str, str], RegulatorClock] = {
             (each.incident, each.rule): each for each in self.running()
@@ -262,14 +269,21 @@ class Regulators:
         stage = found.stage(now)
         if not found.is_running or stage <= found.warned:
             return
-        self._database.run(
-            "UPDATE regulator_clocks SET warned = :stage WHERE number = :number AND warned < :stage",
-            stage=stage,
-            number=found.number,
-        )
-        with self._lock:
-            self._learn(found.incident)
         due = self._at(found.market, found.due_at)
+        incident = self._incidents.get(found.incident)  # before the transaction: it has a lock too
+        with self._lock:
+            with self._database.transaction():
+                noted = self._database.run(
+                    "UPDATE regulator_clocks SET warned = :stage WHERE number = :number"
+                    " AND warned < :stage AND sent_at = 0 AND waived_at = 0",
+                    stage=stage,
+                    number=found.number,
+                )
+                if noted and stage >= LAST_QUARTER and incident is not None:
+                    self._remind(incident, found, stage, due)
+            self._learn(found.incident)
+        if not noted:
+            return
         word = {
             HALF: f"half of the time has gone, the notice is due by {due}",
             LAST_QUARTER: f"the last quarter of the time has begun, the notice is due by {due}",
@@ -278,10 +292,8 @@ class Regulators:
         self._incidents.tell(
             found.incident, what=f"regulator clock: {found.body.recipient}, {word}"
         )
-        incident = self._incidents.get(found.incident)
-        if stage >= LAST_QUARTER and incident is not None:
+        if stage >= LAST_QUARTER:
             log.warning("ops.regulators.due", incident=found.incident, clock=found.number)
-            self._warn(incident)
 
     # What staff do
 
@@ -325,6 +337,7 @@ class Regulators:
                         reference=said,
                         number=each.number,
                     )
+                self._settle([each.number for each in mine])
                 self._audit.record_inside(
                     actor=actor,
                     action="regulator_told",
@@ -363,6 +376,7 @@ class Regulators:
                     why=why,
                     number=number,
                 )
+                self._settle([number])
                 self._audit.record_inside(
                     actor=actor,
                     action="regulator_waived",
