@@ -192,7 +192,7 @@ def test_an_outage_where_little_comes_is_seen_at_the_doors_and_a_pause_is_none()
     assert found is not None
     step, alarm = found
     assert (alarm.cause.kind, alarm.cause.name) == ("market", "KE")
-    assert step <= 12  # payments alone would need another half a minute
+    assert step <= 15  # payments alone need nineteen steps
 
 
 def test_the_end_of_a_trouble_is_seen_after_some_good_payments():

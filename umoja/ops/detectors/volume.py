@@ -9,7 +9,7 @@ from math import log
 import numpy as np
 
 from umoja.ops.board import ATTEMPTS, PAY, SESSION, VALUE, Array, Frame, Group, Places
-from umoja.ops.episodes import Back, Bounds, Sums
+from umoja.ops.episodes import Back, Sums
 from umoja.ops.finding import Alarm
 from umoja.ops.incident import Cause
 
@@ -24,7 +24,7 @@ BESIDE = 100.0  # payments of the other channels, of which their level is half b
 WARM = 400.0  # expected payments before a group is judged
 ALARM_AT = 22.0
 GONE = 0.02  # of the expected that still comes: nothing does, and sooner that is sure
-GONE_AT = 16.0  # where there is one payment a second
+GONE_AT = 17.0
 TITLE = "Payments do not come"
 
 
@@ -43,7 +43,6 @@ class Volume:
         self._expected: dict[str, float] = {}
         self._sums = Sums(alarm_at=ALARM_AT)
         self._gone = Sums(alarm_at=GONE_AT)
-        self._bounds = Bounds(alarm_at=GONE_AT, links_less=0.0)
         self._doors: list[tuple[int, Places]] = []  # a market's place, and by what it is entered
         self._back = Back()
         self._since: dict[str, int] = {}
@@ -67,8 +66,7 @@ class Volume:
         once = np.minimum(weight, BOUND / 2 / np.maximum(expected, 1e-9))  # never in one step
         came, due = self._entered(counts[:, ATTEMPTS], expected)
         gone = once * (came * log(GONE) + due * (1 - GONE))
-        bounds = self._bounds.of(frame, counts[:, ATTEMPTS], may_judge)
-        self._gone.add(np.where(may_judge, gone, 0.0), frame.now_s, frame.step_s, bounds)
+        self._gone.add(np.where(may_judge, gone, 0.0), frame.now_s, frame.step_s)
         is_loud = self._sums.is_loud | self._gone.is_loud
         may_learn = frame.is_seen & (self._sums.sums < LEARNS_BELOW) & ~is_loud
         if self._since:  # of a market with a part that is cut off the whole is not usual either
