@@ -15,7 +15,7 @@ from umoja.clock import Clock, ManualClock
 from umoja.house import House, open_house, tell_books
 from umoja.markets.texts import Texts
 from umoja.ops.centre import Centre
-from umoja.parties.party import SYSTEM
+from umoja.parties.party import SYSTEM, Party
 from umoja.payments.soundings import Soundings
 from umoja.premises import Keys, load_markets
 from umoja.signals import CallbacksSeen, SessionsSeen, Signals
@@ -122,11 +122,9 @@ async def test_agents_without_float_are_an_incident_and_sleeping_ones_are_none(b
     assert both.only() == ("float_drought", "KE", "district", "KE")
 
 
-async def sell_airtime(both: Both, minutes: int, *, every_s: int = 35) -> None:
+async def sell_airtime(both: Both, payer: Party, minutes: int, *, every_s: int = 35) -> None:
     """Let one customer buy airtime now and then, for as long as nothing is found."""
     stage, house = both.stage, both.house
-    payer = stage.customer()
-    stage.give_money(payer, 20_000_00)
     for second in range(minutes * 60):
         if second % every_s == 0:
             asked = stage.ask("airtime", payer.id, SYSTEM, 50_00, reference=payer.phone)
@@ -142,12 +140,14 @@ async def sell_airtime(both: Both, minutes: int, *, every_s: int = 35) -> None:
 
 
 async def test_a_partner_that_takes_half_a_minute_is_found_while_its_orders_wait(both: Both):
-    await sell_airtime(both, 10)
+    payer = both.stage.customer()
+    both.stage.give_money(payer, 20_000_00)
+    await sell_airtime(both, payer, 10)
     assert both.centre.incidents.recent() == []
 
     began = both.clock.now()
     both.house.airtime.slow_s = 30.0
-    await sell_airtime(both, 5)
+    await sell_airtime(both, payer, 5)
 
     assert both.only() == ("held_orders", "KE", "vendor", "airtime")
     (incident,) = both.centre.incidents.open_ones()
@@ -157,8 +157,10 @@ async def test_a_partner_that_takes_half_a_minute_is_found_while_its_orders_wait
 async def test_a_partner_that_loses_an_answer_now_and_then_is_asked_again_and_is_not_slow(
     both: Both,
 ):
+    payer = both.stage.customer()
+    both.stage.give_money(payer, 20_000_00)
     both.house.airtime.loses_answers_permille = 200
-    await sell_airtime(both, 12)
+    await sell_airtime(both, payer, 12)
 
     assert both.centre.incidents.recent() == []
 
