@@ -302,8 +302,12 @@ def _is_harm(told: MessageSeen) -> bool:
     return told.state == "failed" or (told.state == "delivered" and told.waited_s > RECEIPT_DUE_S)
 
 
+def _is_roomy() -> bool:
+    return len(os.sched_getaffinity(0)) >= ROOMY
+
+
 def _pace() -> Pace:
-    return Pace(UNBOUNDED if len(os.sched_getaffinity(0)) >= ROOMY else PERCENT)
+    return Pace(UNBOUNDED if _is_roomy() else PERCENT)
 
 
 async def _carry(duty: Duty, life: asyncio.StreamReader) -> None:
@@ -339,6 +343,7 @@ async def _carry(duty: Duty, life: asyncio.StreamReader) -> None:
         is_out=partial(routes.is_route_out, market.code),
         key=Keys.of(config).pin_of(market.code),
         may_be_private=not config.is_production,
+        events_pace=Pace(UNBOUNDED) if _is_roomy() else None,
     )
     running = asyncio.create_task(mail.receipts.run(), name="receipts")
     telling = asyncio.create_task(mail.webhooks.run(), name="webhooks")

@@ -123,6 +123,7 @@ def open_mail(
     is_out: Callable[[str], bool],
     key: bytes,
     may_be_private: bool,
+    events_pace: Pace | None = None,
 ) -> Mail:
     """Open a market's messages and join them to the route. Raise what opening SQL raises.
 
@@ -169,5 +170,6 @@ def open_mail(
         signals=signals,
         may_be_private=may_be_private,
         live=clients.among,
+        pace=events_pace,
     )
     return Mail(database=database, route=route, receipts=made[0], webhooks=sender, clients=clients)

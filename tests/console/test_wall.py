@@ -13,6 +13,7 @@ from tests.stage import NOON
 from umoja.clock import to_micros
 from umoja.console.cards import Around, Card, card_of
 from umoja.ops.alert import told as alert_told
+from umoja.signals import CallbacksSeen
 
 
 def card(*opened: Any, figures_: dict[str, Any] | None = None, **around: Any) -> Card:
@@ -37,6 +38,13 @@ def card(*opened: Any, figures_: dict[str, Any] | None = None, **around: Any) ->
         ({"able_permille": 949.0}, "attention", ("able", "94 %")),
         ({"able_permille": 620.0}, "bad", ("able", "62 %")),
         ({"planned": ("airtime", "sim-a")}, "good", ("planned", "Planned work: airtime, sim-a")),
+        ({"webhooks": (200, 2)}, "good", ("webhooks", "99.0 %")),
+        (
+            {"webhooks": (200, 60)},
+            "good",
+            ("webhooks_state", "bad"),
+        ),  # one merchant's is no market's
+        ({"webhooks": (19, 19)}, "good", ("webhooks_state", "")),  # too few to be judged
         ({"due_s": 7_200}, "good", ("due", "2.0 h left")),
         ({"due_s": -120}, "good", ("due", "overdue by 2 min")),
         ({"peak": (NOON + timedelta(hours=9), 24.31)}, "good", ("peak", "21:00 · 24.3")),
@@ -121,3 +129,22 @@ async def test_a_regulators_clock_stands_on_the_card_and_above_all(desk: Desk):
     desk.centre.regulators._write_met()
     text = told((await desk.get("/")).text)
     assert text.count("Regulator to be told") == 2
+
+
+async def test_callbacks_stand_on_the_card_and_by_partner_on_the_markets_page(desk: Desk):
+    assert "Callbacks" not in (await desk.get("/markets/KE")).text
+    hear = desk.centre.telemetry.hear
+    hear(CallbacksSeen(market="KE", channel="webhook", partner="ke-dead", tried=9, failed=9))
+    hear(CallbacksSeen(market="KE", channel="webhook", partner="ke-live", tried=91))
+    hear(CallbacksSeen(market="KE", channel="ussd", partner="ussd", tried=70, doubled=3))
+    page = (await desk.get("/markets/KE")).text
+    rows = re.findall(r'<tr><th scope="row">(ke-dead|ke-live|ussd)</th>(.*?)</tr>', page)
+    cells = [(name, re.findall(r"<td[^>]*>([^<]*)</td>", rest)) for name, rest in rows]
+    assert cells == [
+        ("ke-dead", ["webhook", "9", "9", "0"]),
+        ("ke-live", ["webhook", "91", "0", "0"]),
+        ("ussd", ["ussd", "70", "0", "3"]),
+    ]
+    wall = (await desk.get("/")).text
+    (taken,) = re.findall(r"<dt>Webhooks taken</dt><dd>([^<]*)</dd>", wall)
+    assert taken == "91.0 %"

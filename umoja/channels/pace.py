@@ -34,6 +34,10 @@ class Pace:
         """Count what this thread has used since its stopwatch stood at `since_s`."""
         self._used_s += max(0.0, self._spent_s() - since_s)
 
+    def spent(self, seconds: float) -> None:
+        """Count what cannot be measured here: work that is done among others', by what one of it costs."""
+        self._used_s += seconds
+
     def pause_s(self, head: int) -> float:
         """Return the pause that is due, and begin anew. Quiet times owe none.
 

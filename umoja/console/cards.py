@@ -37,6 +37,7 @@ class Around:
     breaches: float | None = None  # that the auditor finds in the books
     offset_ms: float | None = None  # of the clock that is the farthest off
     able_permille: float | None = None  # of the agents, in the district that is worst off
+    webhooks: tuple[int, int] | None = None  # events tried in five minutes, and not taken
     planned: tuple[str, ...] = ()  # names that are worked on
     planned_until: datetime | None = None
     due_s: int | None = None  # until the next notice to a regulator; below nought it is overdue
@@ -71,6 +72,8 @@ class Card:
     sms: str
     sms_note: str
     sms_state: str
+    webhooks: str
+    webhooks_state: str
     float: str
     able: str
     able_state: str
@@ -135,6 +138,8 @@ def card_of(
     has_minute = bool(attempts) and attempts[-1] is not None
     rate_state = _rate_state(said) if has_minute else ""
     success_state = _success(said)
+    tried, failed = around.webhooks or (0, 0)
+    taken = (tried - failed) * 1000 // tried if tried else None
     books_state = "" if around.breaches is None else "bad" if around.breaches else "good"
     offset_state = "" if around.offset_ms is None else clock_state(around.offset_ms)
     able_state = judged(around.able_permille, good=ABLE_GOOD, bad=ABLE_BAD)
@@ -183,6 +188,10 @@ def card_of(
             failed=said.sms_failed,
         ),
         sms_state=seen(sms_state),
+        webhooks=permille(taken) if taken is not None else "",
+        webhooks_state=seen(
+            judged(taken, good=SMS_GOOD, bad=SMS_BAD) if tried >= LEAST_JUDGED else ""
+        ),
         float=short_amounts(market, said.float_minor),
         able=""
         if around.able_permille is None

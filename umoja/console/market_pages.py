@@ -17,6 +17,7 @@ from umoja.ops.centre import Centre
 from umoja.ops.objectives import PAGES
 
 INCIDENTS_SHOWN = 8
+CALLBACKS_SHOWN = 20  # partners: those first that fail most
 
 _SERIES: tuple[tuple[str, str, str, float, Callable[[list[float]], float]], ...] = (
     (later("Payments"), "attempts", later("a minute"), 1.0, mean),
@@ -57,6 +58,7 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre, budgets: Budgets) -> 
             "spans": SPANS,
             "charts": charts(code, span),
             "parts": [part_line(part) for part in telemetry.parts(code)],
+            "callbacks": telemetry.callbacks(code)[:CALLBACKS_SHOWN],
             "budgets": [objective_line(each) for each in await budgets.of(code)],
             "windows": windows(*PAGES),
             "money": [money_line(market, figures, currency) for currency in currencies],

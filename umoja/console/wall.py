@@ -29,7 +29,7 @@ from umoja.faults import Busy
 from umoja.markets.market import Market
 from umoja.ops.centre import UNREADABLE, Centre
 from umoja.ops.incident import Incident
-from umoja.ops.telemetry import Figures
+from umoja.ops.telemetry import Called, Figures
 
 STREAM_EVERY_S = 2.0
 RENDERED_FOR_S = 1.5  # one rendering serves all who look
@@ -120,6 +120,7 @@ class Wall:
             able_permille=min(board.levels(code, "agents_able_permille").values(), default=None),
             planned=tuple(sorted(self._centre.watch.planned(code, now_s))),
             planned_until=self._centre.planned.until(code),
+            webhooks=_webhooks(self._centre.telemetry.callbacks(code)),
             due_s=min((due - now_s for market, due in beside.dues if market == code), default=None),
             peak=self._peak(code, now),
         )
@@ -337,3 +338,9 @@ def wall_pages(pages: Pages, wall: Wall) -> list[Any]:
         )
 
     return [show, stream]
+
+
+def _webhooks(called: Sequence[Called]) -> tuple[int, int] | None:
+    """Return how many events clients were told, and how many were not taken; None where none were."""
+    ours = [each for each in called if each.channel == "webhook"]
+    return (sum(each.tried for each in ours), sum(each.failed for each in ours)) if ours else None
