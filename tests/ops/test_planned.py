@@ -81,6 +81,14 @@ def test_it_is_of_its_market_or_of_all_and_of_names_or_of_everything(centre: Cen
     assert names(centre, "GH") == {"GH", "sms-a"}
 
 
+def test_it_holds_at_once_and_ends_at_once(centre: Centre, clock: ManualClock):
+    clock.advance(timedelta(milliseconds=700))
+    made = planned(centre, starts=clock.now(), ends=clock.now() + HOUR)
+    assert names(centre, "KE") == {"bank-a"}
+    centre.planned.end_now(made.number, actor="amina")
+    assert names(centre, "KE") == frozenset()
+
+
 def test_what_is_done_each_week_is_on_in_its_local_hours(centre: Centre):
     made = planned(
         centre, starts=NOON, ends=NOON + timedelta(days=60), window=weekly((1, 6), 1380, 120)

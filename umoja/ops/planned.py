@@ -236,7 +236,7 @@ class PlannedWorks:
 
     def names(self, market: str, at_s: int) -> frozenset[str]:
         """Return what is worked on in a market at a second: names, or the market's code for all of it."""
-        at = at_s * 1_000_000
+        at = at_s * 1_000_000 + 999_999  # what begins within a second holds in it
         return frozenset(
             name
             for each in list(self._kept.values())
