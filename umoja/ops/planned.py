@@ -308,6 +308,7 @@ class PlannedWorks:
             _require_short(made.starts_at, made.ends_at)
         else:
             _require_weekly(made, window)
+        self.forget()
         with self._writing:
             live = sum(
                 each.standing(now) is not Standing.PAST for each in list(self._kept.values())
