@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from umoja.faults import OutcomeUnknown, Unavailable
@@ -220,9 +220,14 @@ def _primary(cause: sqlite3.DatabaseError) -> int:
 
 
 def _keep_private(path: Path) -> None:
-    """Make the file before SQLite does: its companions (-wal, -shm) take over its permissions."""
+    """Make the file before SQLite does: its companions (-wal, -shm) take over its permissions.
+
+    One that is there is not opened: closing it would let go of every lock that this process has on
+    it, and the next process to close the file would throw away the log that we are writing to.
+    """
     _make_folder(path.parent)
-    os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600))
     if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
         path.chmod(0o600)
 
