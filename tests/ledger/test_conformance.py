@@ -254,6 +254,45 @@ def test_a_batch_left_without_commit_is_undone(ledger):
     assert ledger.row("1.0") is None
 
 
+def test_a_batch_behind_another_sees_it_and_follows_on_its_lines(ledger):
+    head = ledger.head
+    first = read("1: post T A 500 -> done", 1)[0]
+    second = read("2: post A B 200 -> done", 2)[0]
+    ahead = ledger.begin()
+    assert ahead.post(first) is Verdict.DONE
+    behind = ledger.begin(ahead)
+    assert behind.next_sequence == head + 2
+    assert behind.row(first.id).transfers == first.transfers
+    assert behind.post(first) is Verdict.DONE  # a repeat: it moves nothing
+    assert behind.post(second) is Verdict.DONE
+    ahead.keep()
+    ahead.stand()
+    ahead.end()
+    assert ledger.head == head + 1
+    behind.commit()
+    behind.end()
+
+    assert (ledger.state.net(10), ledger.state.net(11)) == (300, 200)
+    assert [row.sequence for row in ledger.touching(10)] == [head + 2, head + 1]
+    assert (ledger.row(second.id).source_before, ledger.row(first.id).sequence) == (
+        head + 1,
+        head + 1,
+    )
+
+
+def test_what_was_judged_behind_a_batch_that_is_not_kept_goes_with_it(ledger):
+    head = ledger.head
+    ahead = ledger.begin()
+    ahead.post(read("1: post T A 500 -> done", 1)[0])
+    behind = ledger.begin(ahead)
+    assert behind.post(read("2: post A B 200 -> done", 2)[0]) is Verdict.DONE
+    behind.end()
+    ahead.end()
+
+    assert (ledger.state.net(10), ledger.state.net(11), ledger.head) == (0, 0, head)
+    assert ledger.post([read("2: post A B 200 -> done", 2)[0]]) == [Verdict.NOT_ENOUGH]
+
+
 def test_lines_are_found_by_id_by_sequence_by_thread_and_by_account(ledger):
     first = Bundle("order.0", 7, (Transfer(Kind.POST, 13, 10, 500),), (), b"told")
     second = Bundle("order.1", 8, (Transfer(Kind.POST, 10, 11, 200),), (), b"again")

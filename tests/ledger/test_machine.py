@@ -83,6 +83,30 @@ class LedgerLife(RuleBasedStateMachine):
                 left.post(bundle)
         assert msgspec.msgpack.encode(self.engine.state.snapshot()) == before
 
+    @rule(
+        first=st.lists(bundles, min_size=1, max_size=4),
+        second=st.lists(bundles, min_size=1, max_size=4),
+        kept=st.integers(0, 2),
+    )
+    def judge_one_batch_behind_another(self, first, second, kept):
+        before = msgspec.msgpack.encode(self.engine.state.snapshot())
+        ahead = self.engine.begin()
+        verdicts = [ahead.post(bundle) for bundle in first]
+        behind = self.engine.begin(ahead)
+        later = [behind.post(bundle) for bundle in second]
+        if kept:
+            ahead.keep()
+            ahead.stand()
+            ahead.end()
+            assert verdicts == self.reference.post(first)
+        if kept == 2:
+            behind.commit()
+            assert later == self.reference.post(second)
+        behind.end()
+        ahead.end()
+        if not kept:
+            assert msgspec.msgpack.encode(self.engine.state.snapshot()) == before
+
     def schema_of_its_own(self):
         return None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asyncio import Future
 
 SLICE: Final = 500  # lines that are handed to the desk together: half of its batch
-SLICES_AHEAD: Final = 2  # one is decided while the answers of the one before are told
+SLICES_AHEAD: Final = 4  # two on their way to the disk, two that are decided behind them
 AT_ONCE_MAX: Final = 2  # requests of one market: each takes its share of the desk's batches
 
 _Answers = list[Order | BaseException]

@@ -6,7 +6,6 @@ one durable commit, and only then is anybody answered. A commit that fails takes
 
 import gc
 import hashlib
-import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import msgspec
 import structlog
 
 from umoja.faults import OutcomeUnknown, Unavailable
+from umoja.ledger.awaited import AwaitedLock
 from umoja.ledger.chain import ORIGIN, JournalDamaged, Line, Seal, seal_of
 from umoja.ledger.entries import Account, Bundle, Row, Transfer, Verdict
 from umoja.ledger.keys import Column, Keys, digest_of
@@ -85,36 +85,52 @@ class Shelf(Stock, Protocol):
 class Batch:
     """Bundles judged one after the other and kept together: see umoja.ledger.ledger.Batch."""
 
-    def __init__(self, journal: "Journal") -> None:
+    def __init__(self, journal: "Journal", before: "Batch | None" = None) -> None:
+        """Begin behind the journal's last line, or behind a batch that is on its way to the shelf."""
         self._journal = journal
+        self._before = before
         self._undo: Undo = []
         self._lines: list[Line] = []
         self._digests: dict[int, int] = {}  # of ids, and the lines they stand at
         self._twins: list[tuple[int, int]] = []  # likewise, of digests that another id has as well
         self._places: dict[str, int] = {}
-        self._lasts: dict[int, int] = {}  # of accounts that this batch's leading transfers have
+        self.lasts: dict[int, int] = {}  # of accounts that this batch's leading transfers have
+        self._lasts_before = {} if before is None else before.lasts  # it does not change any more
         # An id that was looked up and is not there, its digest, and whether another id has it too.
         self._looked = _NOTHING_LOOKED
-        self._first = journal.head + 1
+        self._first = journal.head + 1 if before is None else before.next_sequence
         self._state, self._lines_of = journal.state, journal.lines_of
+        self.is_ended = False
 
     def row(self, bundle_id: str) -> Row | None:
-        place = self._places.get(bundle_id)
-        if place is not None:
-            return row_of(self._lines[place])
-        digest = digest_of(bundle_id)
+        digest, before = digest_of(bundle_id), self._before
+        is_twin = self.has(digest) or (before is not None and before.has(digest))
+        own = self.own(bundle_id) if is_twin else None
+        if own is None and is_twin and before is not None:
+            own = before.own(bundle_id)
+        if own is not None:
+            return own
         lines = self._lines_of(digest)
         found = self._journal.row_among(lines, bundle_id) if lines else None
         if found is None:
-            self._looked = (bundle_id, digest, bool(lines) or digest in self._digests)
+            self._looked = (bundle_id, digest, is_twin or bool(lines))
         return found
+
+    def has(self, digest: int) -> bool:
+        """Tell whether an id of this batch has this digest."""
+        return digest in self._digests
+
+    def own(self, bundle_id: str) -> Row | None:
+        """Return the line of a bundle that was done in this very batch."""
+        place = self._places.get(bundle_id)
+        return None if place is None else row_of(self._lines[place])
 
     def post(self, bundle: Bundle) -> Verdict:
         name, lines, places = bundle.id, self._lines, self._places
         if self._looked[0] != name:
-            before = self.row(name)
-            if before is not None:
-                return Verdict.DONE if same(before, bundle) else Verdict.ID_DIFFERS
+            done = self.row(name)
+            if done is not None:
+                return Verdict.DONE if same(done, bundle) else Verdict.ID_DIFFERS
         state = self._state
         verdict = state.apply(bundle, self._undo)
         if verdict is not _DONE:
@@ -123,10 +139,10 @@ class Batch:
         source_before = target_before = 0
         transfers = bundle.transfers
         if transfers:
-            lead, lasts = transfers[0], self._lasts
+            lead, lasts, before = transfers[0], self.lasts, self._lasts_before
             source, target = lead.source, lead.target
-            source_before = lasts.get(source) or state.last(source)
-            target_before = lasts.get(target) or state.last(target)
+            source_before = lasts.get(source) or before.get(source) or state.last(source)
+            target_before = lasts.get(target) or before.get(target) or state.last(target)
             lasts[source] = lasts[target] = sequence
         _, digest, is_twin = self._looked
         if is_twin:
@@ -144,15 +160,30 @@ class Batch:
         return self._first + len(self._lines)
 
     def commit(self) -> None:
-        if self._lines:
-            self._journal.append(self._lines, self._digests, self._twins, self._lasts)
-        self._undo = []  # it stands
-        self.abandon()
+        self.keep()
+        self.stand()
 
-    def abandon(self) -> None:
-        """Take back what was not committed."""
-        self._journal.state.take_back(self._undo)
-        self._lines, self._digests, self._places, self._lasts = [], {}, {}, {}
+    def keep(self) -> None:
+        if self._lines:
+            self._journal.keep(self._lines)
+
+    def stand(self) -> None:
+        assert self._before is None or self._before.is_ended, "the one before it comes first"
+        if self._lines:
+            self._journal.stand(self._digests, self._twins, self.lasts, self._lines[-1][0])
+        self._undo = []
+        self._clear()
+
+    def end(self) -> None:
+        if self.is_ended:
+            return
+        self._clear()
+        self.is_ended = True
+        self._before = None
+        self._journal.take_back(self, self._undo)
+
+    def _clear(self) -> None:
+        self._lines, self._digests, self._places, self.lasts = [], {}, {}, {}
         self._twins = []
         self._looked = _NOTHING_LOOKED
         self._first = self._journal.head + 1
@@ -174,7 +205,8 @@ class Journal:
         was written: nothing may be served from it.
         """
         self._shelf = shelf
-        self._lock = threading.Lock()
+        self._lock = AwaitedLock()  # held while batches are open
+        self._open: list[Batch] = []
         self._is_unsure = False
         self._shut = ""  # why nothing may be written any more
         self._roll = Roll(shelf, archive)
@@ -284,14 +316,34 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[Batch]:
-        with self._lock:
+        batch = self.begin()
+        try:
+            yield batch
+        finally:
+            batch.end()
+
+    def begin(self, before: Batch | None = None) -> Batch:
+        if before is None:
+            self._lock.acquire()
             if self._shut:
+                self._lock.release()
                 raise Unavailable(self._shut)
-            batch = Batch(self)
-            try:
-                yield batch
-            finally:
-                batch.abandon()
+        assert before is (self._open[-1] if self._open else None), "behind the newest, or alone"
+        batch = Batch(self, before)
+        self._open.append(batch)
+        return batch
+
+    @property
+    def is_awaited(self) -> bool:
+        return self._lock.is_awaited
+
+    def take_back(self, batch: Batch, undo: Undo) -> None:
+        """End an open batch, what it did taken back; behind the last one others get in."""
+        assert not undo or batch is self._open[-1], "the newest is taken back first"
+        self.state.take_back(undo)
+        self._open.remove(batch)
+        if not self._open:
+            self._lock.release()
 
     def post(self, bundles: Sequence[Bundle]) -> list[Verdict]:
         with self.batch() as batch:
@@ -299,14 +351,8 @@ class Journal:
             batch.commit()
         return verdicts
 
-    def append(
-        self,
-        lines: Sequence[Line],
-        digests: Mapping[int, int],
-        twins: Sequence[tuple[int, int]],
-        lasts: Mapping[int, int],
-    ) -> None:
-        """Keep the lines of a batch; see Batch.commit for what is raised."""
+    def keep(self, lines: Sequence[Line]) -> None:
+        """Keep the lines of a batch; see umoja.ledger.ledger.Batch for what is raised."""
         seal = seal_of(self._chain, lines)
         try:
             self._shelf.append(lines, seal)
@@ -316,9 +362,18 @@ class Journal:
             self.shut("the journal's last commit is unclear: start again")
             raise
         self._chain = seal.digest
-        self._keys.add_all(digests, twins, lines[-1][0])
+
+    def stand(
+        self,
+        digests: Mapping[int, int],
+        twins: Sequence[tuple[int, int]],
+        lasts: Mapping[int, int],
+        last: int,
+    ) -> None:
+        """Count a batch as done that was kept up to line `last`."""
+        self._keys.add_all(digests, twins, last)
         self.state.touch_all(lasts)
-        self._head = lines[-1][0]
+        self._head = last
 
     # Reading
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from umoja.ledger.entries import Bundle, Row, Verdict
 from umoja.ledger.rules import State, Taken
@@ -32,11 +32,27 @@ class Batch(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make all that was done durable. Repeating is harmless.
+        """Make all that was done durable, and count it as done. Repeating is harmless.
 
         Raise Unavailable: nothing of the batch was done. Raise OutcomeUnknown: it may have been;
         the ledger refuses to write until it was opened anew.
         """
+        ...
+
+    def keep(self) -> None:
+        """Make all that was done durable: the first half of `commit`, for a thread of its own.
+
+        Nothing is posted to this batch meanwhile; one that was begun behind it may go on. Raise as
+        `commit` does.
+        """
+        ...
+
+    def stand(self) -> None:
+        """Count what was kept as done: the second half, in the thread that posts."""
+        ...
+
+    def end(self) -> None:
+        """Take back what does not stand, the newest batch first. Repeating is harmless."""
         ...
 
 
@@ -48,6 +64,19 @@ class Ledger(Protocol):
 
     def batch(self) -> AbstractContextManager[Batch]:
         """Open a batch; leaving it without `commit` undoes all of it."""
+        ...
+
+    def begin(self, before: Any = None) -> Batch:
+        """Open a batch that is ended by hand, with nobody else in between.
+
+        `before` is the newest open batch of this ledger, all of it judged, perhaps not kept yet: what
+        is judged now counts on it. Where it is not kept, this one is ended first, then that one.
+        """
+        ...
+
+    @property
+    def is_awaited(self) -> bool:
+        """Tell whether a thread waits until no batch is open: let it in before you begin the next."""
         ...
 
     def shut(self, why: str) -> None:

@@ -12,13 +12,15 @@ from umoja.ledger.rules import State, Taken, Undo
 class MemoryBatch:
     """A Batch of the reference engine."""
 
-    def __init__(self, ledger: "MemoryLedger") -> None:
+    def __init__(self, ledger: "MemoryLedger", before: "MemoryBatch | None" = None) -> None:
         self._ledger = ledger
+        self._before = before
         self._undo: Undo = []
         self._rows: dict[str, Row] = {}
+        self._is_ended = False
 
     def post(self, bundle: Bundle) -> Verdict:
-        before = self._rows.get(bundle.id) or self._ledger.row(bundle.id)
+        before = self.row(bundle.id)
         if before is not None:
             is_same = (before.transfers, before.opens) == (bundle.transfers, bundle.opens)
             return Verdict.DONE if is_same else Verdict.ID_DIFFERS
@@ -28,21 +30,32 @@ class MemoryBatch:
         return verdict
 
     def row(self, bundle_id: str) -> Row | None:
-        return self._rows.get(bundle_id) or self._ledger.row(bundle_id)
+        own = self._rows.get(bundle_id)
+        return own or (self._before or self._ledger).row(bundle_id)
 
     @property
     def next_sequence(self) -> int:
-        return self._ledger.head + len(self._rows) + 1
+        before = self._ledger.head + 1 if self._before is None else self._before.next_sequence
+        return before + len(self._rows)
 
     def commit(self) -> None:
+        self.keep()
+        self.stand()
+
+    def keep(self) -> None:
+        """There is no disk."""
+
+    def stand(self) -> None:
         self._ledger.append(list(self._rows.values()))
         self._rows.clear()
         self._undo.clear()
 
-    def abandon(self) -> None:
-        """Take back what was not committed."""
-        self._ledger.state.take_back(self._undo)
-        self._rows.clear()
+    def end(self) -> None:
+        if not self._is_ended:
+            self._is_ended = True
+            self._rows.clear()
+            self._before = None
+            self._ledger.take_back(self._undo)
 
     def _row(self, bundle: Bundle) -> Row:
         lead = bundle.transfers[0] if bundle.transfers else None
@@ -53,14 +66,16 @@ class MemoryBatch:
             transfers=bundle.transfers,
             opens=bundle.opens,
             story=bundle.story,
-            source_before=self._line_before(lead.source) if lead else 0,
-            target_before=self._line_before(lead.target) if lead else 0,
+            source_before=self.line_before(lead.source) if lead else 0,
+            target_before=self.line_before(lead.target) if lead else 0,
         )
 
-    def _line_before(self, account: int) -> int:
+    def line_before(self, account: int) -> int:
         for row in reversed(self._rows.values()):
             if account in led(row):
                 return row.sequence
+        if self._before is not None:
+            return self._before.line_before(account)
         return max(self._ledger.touched.get(account, [0]))
 
 
@@ -80,14 +95,27 @@ class MemoryLedger:
 
     @contextmanager
     def batch(self) -> Iterator[MemoryBatch]:
-        with self._lock:
-            if self._shut:
-                raise Unavailable(self._shut)
-            batch = MemoryBatch(self)
-            try:
-                yield batch
-            finally:
-                batch.abandon()
+        batch = self.begin()
+        try:
+            yield batch
+        finally:
+            batch.end()
+
+    def begin(self, before: MemoryBatch | None = None) -> MemoryBatch:
+        self._lock.acquire()
+        if self._shut:
+            self._lock.release()
+            raise Unavailable(self._shut)
+        return MemoryBatch(self, before)
+
+    def take_back(self, undo: Undo) -> None:
+        """End a batch, what it did taken back."""
+        self.state.take_back(undo)
+        self._lock.release()
+
+    @property
+    def is_awaited(self) -> bool:
+        return False  # its lock is let go only by whoever took it
 
     def post(self, bundles: Sequence[Bundle]) -> list[Verdict]:
         with self.batch() as batch:

@@ -3,6 +3,8 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,13 @@ _SEGMENT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _CHECKPOINT = "SELECT sequence, state, companion, sha256 FROM checkpoint"
+_AT_ONCE = 512  # lines in a statement; a power of two
 _LINE = "sequence, id, at, source_before, target_before, moves, story"
+
+
+@cache
+def _inserting(size: int) -> str:
+    return "INSERT INTO journal VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * size)
 
 
 class SqliteStock:
@@ -132,7 +140,7 @@ class SqliteShelf(SqliteStock):
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 self._require_epoch()
-                self._writer.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
+                self._insert(lines)
                 self._writer.execute(_SEALED, seal._replace(epoch=self._epoch))
                 is_sent = True
                 self._writer.execute("COMMIT")
@@ -150,6 +158,16 @@ class SqliteShelf(SqliteStock):
                 # A failed commit may have reached the disk: the journal is asked.
                 if not self._is_kept(seal):
                     raise Unavailable(f"the journal cannot be written: {cause}") from cause
+
+    def _insert(self, lines: Sequence[Line]) -> None:
+        """Insert lines, many in a statement: the interpreter is let go once for each statement."""
+        first, left, size = 0, len(lines), _AT_ONCE
+        while left:
+            while size > left:
+                size //= 2
+            part = lines[first : first + size]
+            self._writer.execute(_inserting(size), tuple(chain.from_iterable(part)))
+            first, left = first + size, left - size
 
     def _require_epoch(self) -> None:
         """Raise Fenced where another writer has taken the journal over."""

@@ -155,6 +155,7 @@ class Clerk:
         self._first_wallet, self._other_wallets = first[0], others
         self._counters = Counters(counted(market))
         self._staged: dict[str, Order] = {}  # orders of the batch that is being decided
+        self._sent: dict[str, Order] = {}  # of the one before it, which is on its way to the disk
         self._marks: dict[int, int] = {}
         self._forms: dict[tuple[Price, str, int, str], Form] = {}
         self._day = (0, 0, date.min)  # from, until (microseconds), and which day that is
@@ -178,7 +179,15 @@ class Clerk:
 
     def end_batch(self) -> None:
         """Forget the batch's orders as such: they are kept, or undone."""
-        self._staged.clear()
+        self._staged = {}
+
+    def send_off(self) -> None:
+        """Note that all of the batch is decided, and on its way to the disk."""
+        self._sent, self._staged = self._staged, {}
+
+    def landed(self) -> None:
+        """Forget the orders of the batch that was on its way: they are kept, or undone."""
+        self._sent = {}
 
     # Finding
 
@@ -600,8 +609,8 @@ class Clerk:
             self._counters.put(payer, service, change(before, entry(self.market, told, day=day)))
 
     def _standing(self, order_id: str, batch: Batch) -> Order | None:
-        """Return an order as it stands after what this batch has decided so far."""
-        staged = self._staged.get(order_id)
+        """Return an order as it stands after what is decided so far, committed or not."""
+        staged = self._staged.get(order_id) or self._sent.get(order_id)
         if staged is not None:
             return staged
         if order_id not in self.waiting and batch.row(f"{order_id}.0") is None:

@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import repeat
@@ -18,8 +18,9 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from umoja.clock import Clock, to_micros
-from umoja.faults import Busy, Fault, Unavailable
+from umoja.faults import Busy, Fault, OutcomeUnknown, Unavailable
 from umoja.ids import receipt_place
+from umoja.ledger.awaited import AwaitedLock
 from umoja.ledger.ledger import Batch, Ledger
 from umoja.markets.market import Market, Service
 from umoja.parties.directory import Directory
@@ -33,6 +34,7 @@ from umoja.switches import Switches
 
 QUEUE_MAX = 20_000
 BATCH_MAX = 1_000
+PART_MAX = 200  # of a batch that are decided before the event loop comes to others
 SETTLED_WITHIN_S = 10
 GATHER_FOR = timedelta(milliseconds=1)
 
@@ -86,6 +88,43 @@ _Errand = tuple[Request, Waiting, float]
 """A request, what will hold its answer, and since when it waits."""
 
 
+class _Round:
+    """Errands that are decided together and kept by one commit."""
+
+    __slots__ = (
+        "answers", "batch", "before", "committing", "durable", "errands", "is_closed", "landing",
+        "undo",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        batch: Batch,
+        durable: "asyncio.Future[bool]",
+        before: "asyncio.Future[bool] | None",
+    ) -> None:
+        """Take what becomes True once the round is durable and False when it is taken back.
+
+        `before` is that of the round which this one was begun behind.
+        """
+        self.batch = batch
+        self.durable = durable
+        self.before = before
+        self.errands: list[_Errand] = []
+        self.answers: list[tuple[Order, bool]] = []
+        self.undo: Undo = []
+        self.is_closed = False
+        self.committing: Future[None] | None = None
+        self.landing: asyncio.Future[None] | None = None
+
+    @property
+    def room(self) -> int:
+        return 0 if self.is_closed else BATCH_MAX - len(self.errands)
+
+    def has_landed(self) -> bool:
+        assert self.landing is not None, "it was sent"
+        return self.landing.done()
+
+
 class Desk:
     """Decides and books the orders of one market. There is one desk a market at a time."""
 
@@ -118,7 +157,7 @@ class Desk:
             progress=progress,
         )
         self._listeners: list[Listener] = []
-        self._lock = threading.Lock()
+        self._lock = AwaitedLock()  # held by whoever decides
         self._queue: deque[_Errand] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -126,8 +165,10 @@ class Desk:
         self._wake: asyncio.Event | None = None
         self._is_asleep = False
         self._is_closing = False
-        self._committer = 0  # the thread whose batch is being committed elsewhere
-        self._committing: asyncio.Future[None] | None = None
+        self._decider = 0  # the thread of the worker, while it has the desk
+        self._durable: asyncio.Future[bool] | None = None  # of the newest round that is not yet
+        self._alone = 0  # the first of the queue, each of whom is decided in a round of its own
+        self._is_held = False  # nobody is decided before the round that is on its way has landed
 
     # Asking
 
@@ -157,10 +198,10 @@ class Desk:
             raise Busy("the desk")
         if self._loop is None:
             self._begin_work()
-        self._queue.append((request, waiting, self._clock.ticks_s()))
-        if self._is_asleep:
-            assert self._wake is not None, "made with the worker"
-            self._wake.set()
+        queue = self._queue
+        queue.append((request, waiting, self._clock.ticks_s()))
+        if self._is_asleep or len(queue) >= PART_MAX:
+            self._stir()
 
     def enqueue_many(
         self, requests: Sequence[Request]
@@ -178,9 +219,7 @@ class Desk:
         loop = self._loop or self._begin_work()
         many, since_s = _Many(len(requests), loop.create_future()), self._clock.ticks_s()
         self._queue.extend([(request, many, since_s) for request in requests])
-        if self._is_asleep:
-            assert self._wake is not None, "made with the worker"
-            self._wake.set()
+        self._stir()
         return many.whole
 
     def _begin_work(self) -> asyncio.AbstractEventLoop:
@@ -193,7 +232,7 @@ class Desk:
 
     def submit_now(self, requests: Iterable[Request]) -> list[Order]:
         """Answer one batch of requests at once, in this thread, after one durable commit."""
-        assert self._committer != threading.get_ident(), "inside the event loop, await submit"
+        assert self._decider != threading.get_ident(), "inside the event loop, await submit"
         began, asked = self._clock.ticks_s(), list(requests)
         with self._lock, self._decided(asked) as (answers, batch):
             batch.commit()
@@ -255,16 +294,16 @@ class Desk:
     async def settled(self, read: Callable[[], Found]) -> Found:
         """Return what `read` finds, once all of it is durable. Whatever leaves the house is read so.
 
-        State in memory runs ahead of the disk by the batch that is being committed: told at once, a
-        crash could undo it. `read` is called in this thread and may be called several times.
+        State in memory runs ahead of the disk by what is decided and not yet committed: told at once,
+        a crash could undo it. `read` is called in this thread and may be called several times.
         """
         while True:
             found = read()
-            committing = self._committing
-            if committing is None:
+            durable = self._durable
+            if durable is None:
                 return found
-            await asyncio.wait([committing])
-            if not committing.cancelled() and committing.exception() is None:
+            await asyncio.wait([durable])
+            if durable.result():
                 return found
             await asyncio.sleep(0)  # what was read is taken back, and read again
 
@@ -373,69 +412,192 @@ class Desk:
 
     async def _work(self) -> None:
         assert self._wake is not None, "made with the worker"
-        while True:
+        while self._queue or not self._is_closing:
             if not self._queue:
-                if self._is_closing:
-                    return
                 self._wake.clear()
                 self._is_asleep = True
                 await self._wake.wait()
                 self._is_asleep = False
                 await asyncio.sleep(GATHER_FOR.total_seconds())
-            popleft = self._queue.popleft
-            errands = [popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
-            if not errands:
                 continue
+            if not self._lock.acquire(blocking=False):  # a checkpoint is being taken
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._lock.acquire)
+            self._decider = threading.get_ident()
             try:
-                await self._answer_durably(errands)
-            except AssertionError:
-                # One request met a bug of ours: the others do not pay for it.
-                for errand in errands:
-                    try:
-                        await self._answer_durably([errand])
-                    except AssertionError as cause:
-                        log.exception("payments.desk.bug", market=self.market.code)
-                        _fail([errand], cause)
+                await self._answer_queue()
+            finally:
+                self._decider = 0
+                self._lock.release()
 
-    async def _answer_durably(self, errands: list[_Errand]) -> None:
-        """Decide a batch here and commit it in the desk's own thread; then answer everybody.
+    async def _answer_queue(self) -> None:
+        """Answer whoever queues, until nobody does or another thread wants the desk.
 
         Deciding beside the event loop would only make both wait for each other: the interpreter
-        runs one of them at a time. The commit waits for a disk, so it goes to a thread.
-        Faults are given to whoever asked; only a bug of ours is raised, with nothing done.
+        runs one of them at a time. The commit waits for a disk, so it goes to a thread; what is asked
+        meanwhile is decided here, in a round behind the one that is on its way, and sent when that
+        one has landed. So two rounds are open at most.
         """
-        if not self._lock.acquire(blocking=False):  # a checkpoint is being taken
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._lock.acquire)
+        sent: _Round | None = None
+        behind: _Round | None = None
         try:
-            self._committer = threading.get_ident()
-            with self._decided([request for request, _, _ in errands]) as (answers, batch):
-                assert self._executor is not None, "made with the worker"
-                committing = self._executor.submit(batch.commit)
-                self._committing = asyncio.wrap_future(committing)
-                try:
-                    await self._committing
-                except asyncio.CancelledError:
-                    wait([committing])  # what is on its way to the disk is waited for
-                    raise
+            while sent is not None or self._may_begin():
+                while sent is not None and not sent.has_landed():
+                    if not self._may_begin():
+                        await self._stirred()
+                    elif behind is None or behind.room:
+                        behind = self._filled(behind or self._begun(sent), PART_MAX)
+                        await asyncio.sleep(0)
+                    else:
+                        break
+                if sent is not None:
+                    is_kept = await self._landed(sent, behind)
+                    sent, behind = None, behind if is_kept else None
+                if self._may_begin():
+                    behind = self._filled(behind or self._begun(None), BATCH_MAX)
+                if behind is not None:
+                    sent, behind = self._sent(behind), None
+        except BaseException:  # cancelled, or a bug of ours: nobody writes before a new start
+            self._ledger.shut("the desk has stopped in the middle: start again")
+            self._abandon(sent, behind)
+            raise
+
+    async def _stirred(self) -> None:
+        """Wait until a round has landed or there is enough to decide meanwhile."""
+        assert self._wake is not None, "made with the worker"
+        self._wake.clear()
+        await self._wake.wait()
+
+    def _may_begin(self) -> bool:
+        """Tell whether somebody queues and no other thread wants the desk or the ledger."""
+        return not (
+            not self._queue or self._is_held or self._lock.is_awaited or self._ledger.is_awaited
+        )
+
+    def _begun(self, before: "_Round | None") -> "_Round | None":
+        """Open a round, behind another that is on its way; None where nothing may be written."""
+        try:
+            batch = self._ledger.begin(None if before is None else before.batch)
         except Fault as cause:
-            _fail(errands, cause)
-            return
-        except AssertionError:
-            raise
-        except BaseException as cause:
-            _fail(errands, cause)
-            raise
+            _fail(self._next(BATCH_MAX), cause)
+            return None
+        assert self._loop is not None, "set with the worker"
+        opened = _Round(batch, self._loop.create_future(), self._durable)
+        self._durable = opened.durable
+        return opened
+
+    def _next(self, count: int) -> list[_Errand]:
+        popleft = self._queue.popleft
+        return [popleft() for _ in range(min(count, len(self._queue)))]
+
+    def _filled(self, opened: "_Round | None", count: int) -> "_Round | None":
+        """Decide up to `count` of those who queue; None where the round is no more."""
+        if opened is None or not opened.room:
+            return opened
+        errands = self._next(min(count, 1 if self._alone else opened.room))
+        if self._alone:
+            self._alone -= 1
+            opened.is_closed = True
+        opened.errands += errands
+        self._clerk.moment = self._moment_now()
+        decide, batch, undo = self._clerk.decide, opened.batch, opened.undo
+        try:
+            opened.answers += [decide(request, batch, undo) for request, _, _ in errands]
+        except Fault as cause:
+            self._take_back(opened)
+            if self._is_on_its_way():
+                self._queue_anew(opened.errands)
+            else:
+                _fail(opened.errands, cause)
+            return None
+        except Exception as cause:
+            # One request met a bug of ours: the others do not pay for it.
+            self._take_back(opened)
+            if len(opened.errands) > 1 or self._is_on_its_way():
+                self._queue_anew(opened.errands)
+                self._alone += len(opened.errands)
+            else:
+                log.exception("payments.desk.bug", market=self.market.code)
+                _fail(opened.errands, cause)
+            return None
+        return opened
+
+    def _is_on_its_way(self) -> bool:
+        """Tell whether somebody who asked before is still to be told."""
+        return self._durable is not None
+
+    def _queue_anew(self, errands: list[_Errand]) -> None:
+        """Let errands be decided once more, when all who asked before them have been told."""
+        self._queue.extendleft(reversed(errands))
+        self._is_held = self._is_on_its_way()
+
+    def _sent(self, opened: "_Round") -> "_Round":
+        assert self._executor is not None, "made with the worker"
+        self._clerk.send_off()
+        opened.committing = self._executor.submit(opened.batch.keep)
+        opened.landing = asyncio.wrap_future(opened.committing)
+        opened.landing.add_done_callback(self._stir)
+        return opened
+
+    async def _landed(self, sent: "_Round", behind: "_Round | None") -> bool:
+        """Wait until a round is durable and answer it. False: it is not, nor the one behind it.
+
+        Faults are given to whoever asked. Those behind, to whom nothing has happened, queue anew.
+        """
+        assert sent.landing is not None, "it was sent"
+        try:
+            await sent.landing
+        except Fault as cause:
+            if behind is not None:
+                self._take_back(behind)
+                self._queue.extendleft(reversed(behind.errands))
+            self._take_back(sent)
+            _fail(sent.errands, cause)
+            return False
         finally:
-            self._committer = 0
-            self._committing = None
-            self._lock.release()
-        self._tell_all(answers, [since_s for _, _, since_s in errands])
-        for (_, waiting, _), (order, _) in zip(errands, answers, strict=True):
+            self._is_held = False
+        sent.batch.stand()
+        sent.batch.end()
+        self._clerk.landed()
+        sent.durable.set_result(True)
+        if self._durable is sent.durable:
+            self._durable = None
+        self._tell_all(sent.answers, [since_s for _, _, since_s in sent.errands])
+        for (_, waiting, _), (order, _) in zip(sent.errands, sent.answers, strict=True):
             try:
                 if not waiting.done():
                     waiting.set_result(order)
             except Exception:  # it is booked: the others are told all the same
                 log.exception("payments.desk.untold", market=self.market.code)
+        return True
+
+    def _stir(self, _landing: object = None) -> None:
+        assert self._wake is not None, "made with the worker"
+        self._wake.set()
+
+    def _take_back(self, newest: "_Round") -> None:
+        """Undo the newest round: what the clerk remembers, what the ledger's state has."""
+        take_back(newest.undo)
+        newest.batch.end()
+        if newest.committing is None:
+            self._clerk.end_batch()
+        else:
+            self._clerk.landed()
+        before = newest.before
+        self._durable = before if before is not None and not before.done() else None
+        newest.durable.set_result(False)
+
+    def _abandon(self, sent: "_Round | None", behind: "_Round | None") -> None:
+        """Let go of open rounds at the worker's end: what is on its way is waited for, and unclear."""
+        if sent is not None and sent.committing is not None:
+            wait([sent.committing])
+        if behind is not None:
+            self._take_back(behind)
+        if sent is not None and not sent.durable.done():
+            self._take_back(sent)
+            _fail(sent.errands, OutcomeUnknown("the desk has stopped during a commit"))
+        stopped = Unavailable("the desk has stopped")
+        _fail([] if behind is None else behind.errands, stopped)
+        _fail(self._next(len(self._queue)), stopped)
 
     @contextmanager
     def _decided(self, requests: list[Request]) -> Iterator[tuple[list[tuple[Order, bool]], Batch]]:
