@@ -130,6 +130,7 @@ class Latency:
         self._apart: Array = np.zeros(0)  # how much more so than the rest of the market
         self._strays: Array = np.zeros(0)  # the mean square of that in calm hours
         self._whole: Places = np.zeros(0, np.int64)  # the place of each group's market
+        self._is_cell: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)  # a cell is one process
 
     def look(self, frame: Frame) -> list[Alarm]:
         if not frame.step_s:
@@ -273,12 +274,12 @@ class Latency:
     def _beside(
         self, timed: Array, more: Array, known: npt.NDArray[np.bool_]
     ) -> tuple[Array, Array]:
-        """Return how much slower each group was than the rest of its market, and how far that strays.
+        """Return how much slower each cell was than the rest of its market, and how far that strays.
 
         `more` is how much slower than at this hour of other days; nought where nobody can tell.
         """
         rest = timed[self._whole] - timed
-        can = known & known[self._whole] & (rest > timed / 4)
+        can = self._is_cell & known & known[self._whole] & (rest > timed / 4)
         rest = np.where(can, rest, 1.0)
         of_rest = (timed[self._whole] * more[self._whole] - timed * more) / rest
         by_chance = self._noise * (1 / np.maximum(timed, 1.0) + 1 / rest)
@@ -302,6 +303,8 @@ class Latency:
                 for group in fresh
             ]
             self._whole = np.concatenate([self._whole, np.array(whole, np.int64)])
+            is_cell = np.array([group.kind == "cell" for group in fresh], np.bool_)
+            self._is_cell = np.concatenate([self._is_cell, is_cell])
             days = np.zeros((24, more))
             self._hours = np.concatenate([self._hours, days], axis=1)
             self._days = np.concatenate([self._days, days], axis=1)
