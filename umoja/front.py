@@ -28,7 +28,7 @@ from umoja.payments.branch import Hatch
 from umoja.payments.link import FarDesk, Link
 from umoja.posts import Duty, Shut, man, tell
 from umoja.premises import Keys, load_markets
-from umoja.serving import Site, serve_until_stopped
+from umoja.serving import Site, prepare_to_serve, serve_until_stopped
 
 REACH_WITHIN_S = 1.0
 REACH_LOOK_S = 0.02
@@ -113,6 +113,7 @@ async def _serve(duty: Duty, life: asyncio.StreamReader) -> None:
     hatches.begin(background)
     try:
         await hatches.wait()
+        prepare_to_serve()
         await serve_until_stopped(
             Site(application, door(finder(native))),
             at=socket.socket(fileno=duty.listening),

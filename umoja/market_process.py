@@ -35,7 +35,7 @@ from umoja.premises import (
     site_socket,
     trunk_socket,
 )
-from umoja.serving import Site, serve_until_stopped
+from umoja.serving import Site, prepare_to_serve, serve_until_stopped
 from umoja.signals import Signals
 from umoja.switches import kept_switches
 from umoja.trunk import Upline
@@ -113,6 +113,7 @@ async def _serve(duty: Duty, life: StreamReader) -> None:
         background.begin("look", _look(house, ussd, upline, clock))
         background.begin("checkpoints", Checkpoints(clock).run([house]))
         background.begin("sureness", _end_when_unsure(house, clock))
+        prepare_to_serve()
         await serve_until_stopped(
             _site(house, clients, ussd, clock, config.ussd_secret or None),
             at=listening_locally(site_socket(config.data, code)),

@@ -1,13 +1,34 @@
 """Serving: an application behind a web server, from its first request to the end in order."""
 
 import asyncio
+import gc
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import uvicorn
+
+YOUNG_MAX = 50_000  # objects made before Python looks for garbage among them
+SWITCH_S = 0.0005
+
+
+def prepare_to_serve() -> None:
+    """Set how Python itself works, for a process that serves. Once, when it has started.
+
+    It looks for garbage less often and leaves what the start has made to itself: parties, plans and
+    packs live as long as the process, and walking them again and again took a tenth of a payment's
+    time. What is thrown away behind requests is freed by counting references, as ever.
+
+    A thread that waits for the interpreter gets it within half a millisecond instead of five: while
+    a batch is decided, the thread that commits the one before would not even begin.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_MAX, 20, 50)
+    sys.setswitchinterval(SWITCH_S)
 
 
 class Site(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
+from math import log2
 
 from msgspec import Struct
 
@@ -19,6 +20,10 @@ class Outcome(Enum):
 
 class OrderSeen(Struct, frozen=True, gc=False, tag=True):
     """One attempt ended, or began to wait. `payer_mark` is a keyed hash that names nobody.
+
+    Attempts that were completed at once, together and alike (also in how long they took: see
+    `latency_bucket`), are told as one: `count` says how many, `value_minor` is their sum, and nobody
+    is marked.
 
     `was_pending` says that the attempt was told before, as PENDING. `latency_ms` is from the ask to
     the answer; 0 where it was not measured. `partner` is who outside had a part in it (a bank, a
@@ -39,6 +44,18 @@ class OrderSeen(Struct, frozen=True, gc=False, tag=True):
     was_pending: bool = False
     partner: str = ""
     cell: str = ""
+    count: int = 1
+
+
+LATENCY_BUCKETS = 28  # half powers of two from one millisecond; the last is open (8.2 s and more)
+_LATENCY_TOP_MS = 2 ** ((LATENCY_BUCKETS - 2) / 2)
+
+
+def latency_bucket(latency_ms: float) -> int:
+    """Return the bucket in which a latency is counted."""
+    if latency_ms >= _LATENCY_TOP_MS:
+        return LATENCY_BUCKETS - 1
+    return int(2 * log2(latency_ms)) + 1 if latency_ms > 1 else 0
 
 
 class MessageSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):

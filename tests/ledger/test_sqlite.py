@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from umoja.clock import ManualClock
-from umoja.faults import Unavailable
+from umoja.faults import OutcomeUnknown, Unavailable
 from umoja.ledger.books import audit
 from umoja.ledger.chain import JournalDamaged
 from umoja.ledger.entries import Account, Bundle, Guard, Kind, Shelf, Transfer, Verdict
@@ -108,3 +108,23 @@ def test_a_journal_with_a_line_that_nobody_sealed_is_not_opened(tmp_path):
 
     with pytest.raises(JournalDamaged, match="the seal of line 2 is missing"):
         open_ledger(tmp_path)
+
+
+def test_a_commit_that_meets_a_bug_is_unclear_and_nothing_is_written_before_a_new_start(
+    tmp_path, monkeypatch
+):
+    ledger = open_ledger(tmp_path)
+    issue(ledger, "a.0")
+
+    def bug(_lines, _seal):
+        raise OverflowError("too large for a column")
+
+    monkeypatch.setattr(ledger._shelf, "append", bug)
+    with pytest.raises(OutcomeUnknown):
+        issue(ledger, "b.0")
+    monkeypatch.undo()
+    assert (ledger.is_unsure, ledger.state.net(2)) == (True, 100)
+    with pytest.raises(Unavailable, match="start again"):
+        issue(ledger, "c.0")
+    ledger.close()
+    assert open_ledger(tmp_path).head == 1

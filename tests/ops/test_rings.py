@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from umoja.ops.distinct import EXACT_MAX, Distinct
 from umoja.ops.impact import Harm, Impact
-from umoja.ops.rings import LATENCY_BUCKETS, Ring, latency_bucket, percentile_ms
+from umoja.ops.rings import Ring, percentile_ms
+from umoja.signals import LATENCY_BUCKETS, latency_bucket
 
 WRITES = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2), st.integers(0, 2)), max_size=60)
 

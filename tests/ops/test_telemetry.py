@@ -414,6 +414,23 @@ def test_money_of_a_second_currency_is_counted_in_the_market_s_first(clock: Manu
     assert counts[VALUE_FAILED] == 500 + 3600
 
 
+def test_payments_told_as_one_are_counted_like_as_many_told_one_by_one(clock: ManualClock):
+    minors = [100_00, 250_00, 5_00]
+    apart, together = telemetry(clock), telemetry(clock)
+    for minor in minors:
+        apart.hear(order(clock, value_minor=minor, latency_ms=10.0))
+    together.hear(order(clock, value_minor=355_00, latency_ms=10.4, payer_mark=0, count=3))
+    figures, frames = [], []
+    for each in (apart, together):
+        each.gauge("KE", pending=0, oldest_ms=0, float_minor={}, issued={}, trust={}, head=3)
+        figures.append(each.figures("KE"))
+        frames.append(each.frame())
+    assert figures[0] == figures[1]
+    assert figures[1].payments_today == 3
+    assert frames[0].groups == frames[1].groups
+    assert frames[0].counts.tolist() == frames[1].counts.tolist()
+
+
 def test_a_receipt_that_is_late_touches_its_customer_and_one_that_is_late_and_lost_counts_once(
     centre: Centre, clock: ManualClock
 ):

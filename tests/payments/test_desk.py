@@ -311,6 +311,24 @@ def test_each_attempt_is_told_once_without_names(ke, pair):
     assert len({seen.payer_mark for seen in heard}) == 1
 
 
+def test_payments_that_went_alike_are_told_as_one(ke, pair):
+    payer, payee = pair
+    heard = []
+    ke.signals.listen(heard.append)
+    minors = (10_00, 20_00, 30_00, 99_999_00)
+    asks = [ke.ask("send_money", payer.id, payee.id, minor) for minor in minors]
+    asks += [ke.ask("send_money", payer.id, payee.id, 5_00, channel="ussd")]
+    ke.desk.submit_now([*asks, asks[0]])  # a repeat is nothing new
+    assert [
+        (seen.channel, seen.outcome, seen.count, seen.value_minor, bool(seen.payer_mark))
+        for seen in heard
+    ] == [
+        ("api", Outcome.REFUSED, 1, 99_999_00, True),
+        ("api", Outcome.COMPLETED, 3, 60_00, False),
+        ("ussd", Outcome.COMPLETED, 1, 5_00, True),
+    ]
+
+
 def test_an_open_circuit_refuses_what_its_partner_would_answer(ke, pair):
     payer, payee = pair
     ke.switches.stop(market="KE", product="partner:airtime", reason="it does not answer")

@@ -8,6 +8,7 @@ request, or of a line in another one, is told what became of it and pays nothing
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from umoja.channels.native_call import CHANNEL, Answer, Call, Outcome
@@ -73,9 +74,9 @@ async def pay_out(call: Call, asked: PayoutsIn) -> Outcome:
         return refusal
     with call.turns.taken(market, call.client.id):
         answers = await _answers(call, asked, amounts)
+    fees: dict[int, str] = {}
     lines = [
-        _line(call, asked, place, answers[place] if place < len(answers) else None)
-        for place in range(len(asked.lines))
+        _line(call, line.key, answer, fees) for line, answer in zip_longest(asked.lines, answers)
     ]
     states = [line.state for line in lines]
     completed, declined = states.count("completed"), states.count("declined")
@@ -95,14 +96,18 @@ def _amounts(call: Call, asked: PayoutsIn) -> list[int] | Problem:
     """Return each line's amount in minor units, or what is wrong with the first line that is not right."""
     amounts: list[int] = []
     keys: set[str] = set()
+    known: dict[str, int] = {}  # many are paid the same
     for place, line in enumerate(asked.lines):
         if line.key in keys:
             field = f"lines[{place}].key"
             return problem("unprocessable", field=field, detail="Another line has this key.")
         keys.add(line.key)
-        minor = minor_of(call, line.amount, asked.currency, field=f"lines[{place}].amount")
-        if isinstance(minor, Problem):
-            return minor
+        minor = known.get(line.amount)
+        if minor is None:
+            found = minor_of(call, line.amount, asked.currency, field=f"lines[{place}].amount")
+            if isinstance(found, Problem):
+                return found
+            minor = known[line.amount] = found
         amounts.append(minor)
     return amounts
 
@@ -131,23 +136,24 @@ async def _answers(call: Call, asked: PayoutsIn, amounts: list[int]) -> _Answers
 
 
 def _asks(call: Call, asked: PayoutsIn, amounts: list[int], places: range) -> list[Ask]:
-    market = call.branch.market
-    numbers = [market.phone_number(asked.lines[place].phone) for place in places]
+    phone_number = call.branch.market.phone_number
+    lines = asked.lines[places.start : places.stop]
+    numbers = [phone_number(line.phone) for line in lines]
     known = call.branch.directory.by_phones([number for number in numbers if number])
+    client, payer, currency = call.client.id, call.client.organisation, asked.currency
     asks: list[Ask] = []
-    for place, number in zip(places, numbers, strict=True):
-        line = asked.lines[place]
+    for line, number, amount in zip(lines, numbers, amounts[places.start :], strict=False):
         payee = known.get(number) if number else None
         asks.append(
             Ask(
-                client=call.client.id,
+                client=client,
                 key=line.key,
                 channel=CHANNEL,
                 product=PAYOUT,
-                payer=call.client.organisation,
+                payer=payer,
                 payee=payee.id if payee else 0,  # whom the desk does not know it refuses
-                amount=amounts[place],
-                currency=asked.currency,
+                amount=amount,
+                currency=currency,
                 reference=line.reference,
             )
         )
@@ -155,17 +161,21 @@ def _asks(call: Call, asked: PayoutsIn, amounts: list[int], places: range) -> li
 
 
 def _line(
-    call: Call, asked: PayoutsIn, place: int, answer: Order | BaseException | None
+    call: Call, key: str, answer: Order | BaseException | None, fees: dict[int, str]
 ) -> PayoutLineOut:
-    key = asked.lines[place].key
+    """Return what is told of a line; `fees` are those told so far, by the price that they are of."""
     if isinstance(answer, OutcomeUnknown):
         return PayoutLineOut(key, "unknown", None, None, None, "0")
     if answer is None or isinstance(answer, BaseException):
         return PayoutLineOut(key, "not_done", None, None, None, "0")
-    decline = answer.decline
     if answer.state is State.COMPLETED:
-        fee = amount_out(call.branch.market, answer.price.charge, answer.currency)
+        price = answer.price  # one object for all whom it fits, and alive as long as the answers
+        fee = fees.get(id(price))
+        if fee is None:
+            fee = amount_out(call.branch.market, price.charge, answer.currency)
+            fees[id(price)] = fee
         return PayoutLineOut(key, "completed", answer.id, answer.receipt, None, fee)
+    decline = answer.decline
     assert decline is not None, "what is neither done nor open was refused"
     payment = None if decline is Decline.KEY_REUSED else answer.id
     return PayoutLineOut(key, "declined", payment, None, decline._value_, "0")

@@ -314,6 +314,10 @@ class Journal:
         """Write nothing any more, and say why, until the journal is opened anew. Reading goes on."""
         self._shut = self._shut or why
 
+    def doubt(self, why: str) -> None:
+        self._is_unsure = True
+        self.shut(why)
+
     @contextmanager
     def batch(self) -> Iterator[Batch]:
         batch = self.begin()
@@ -353,14 +357,18 @@ class Journal:
 
     def keep(self, lines: Sequence[Line]) -> None:
         """Keep the lines of a batch; see umoja.ledger.ledger.Batch for what is raised."""
-        seal = seal_of(self._chain, lines)
         try:
+            seal = seal_of(self._chain, lines)
             self._shelf.append(lines, seal)
-        except OutcomeUnknown:
-            # Memory and journal may differ from here on: nobody writes until a new start has read.
-            self._is_unsure = True
-            self.shut("the journal's last commit is unclear: start again")
+        except (Unavailable, JournalDamaged):
             raise
+        except Exception as cause:
+            # Memory and journal may differ from here on: nobody writes until a new start has read.
+            self.doubt("the journal's last commit is unclear: start again")
+            if isinstance(cause, OutcomeUnknown):
+                raise
+            log.exception("journal.bug", journal=self._shelf.where)
+            raise OutcomeUnknown("the journal's last commit met a bug of ours") from cause
         self._chain = seal.digest
 
     def stand(

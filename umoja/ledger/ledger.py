@@ -86,6 +86,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def doubt(self, why: str) -> None:
+        """Shut it because what is done is not known here any more: its process starts again."""
+        ...
+
     def post(self, bundles: Sequence[Bundle]) -> list[Verdict]:
         """Post one batch of bundles, commit it, and return the answer to each."""
         ...

@@ -93,6 +93,9 @@ class MemoryLedger:
     def shut(self, why: str) -> None:
         self._shut = self._shut or why
 
+    def doubt(self, why: str) -> None:
+        self.shut(why)
+
     @contextmanager
     def batch(self) -> Iterator[MemoryBatch]:
         batch = self.begin()

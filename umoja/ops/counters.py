@@ -12,8 +12,16 @@ from umoja.clock import from_micros
 from umoja.markets.market import Market
 from umoja.ops.finding import Due
 from umoja.ops.impact import Harm
-from umoja.ops.rings import LATENCY_BUCKETS, Ring, latency_bucket
-from umoja.signals import RECEIPT_DUE_S, CallbacksSeen, MessageSeen, OrderSeen, Outcome
+from umoja.ops.rings import Ring
+from umoja.signals import (
+    LATENCY_BUCKETS,
+    RECEIPT_DUE_S,
+    CallbacksSeen,
+    MessageSeen,
+    OrderSeen,
+    Outcome,
+    latency_bucket,
+)
 
 UNKNOWN: Final = "unknown"
 
@@ -87,7 +95,7 @@ class Counters:
     # Telling
 
     def order(self, seen: OrderSeen) -> None:
-        """Count one order."""
+        """Count one order, or many that are told as one."""
         second = int(seen.at.timestamp())
         outcome = seen.outcome
         if outcome is _COMPLETED:
@@ -108,13 +116,13 @@ class Counters:
             timed = UNTIMED
         with self._lock:
             cell = self.cells.get((seen.product, seen.channel)) or self._cell(seen)
-            cell.ring.add_pair(second, column, timed)
-            self.minutes.add_pair(second, column, timed)
+            cell.ring.add_pair(second, column, timed, seen.count)
+            self.minutes.add_pair(second, column, timed, seen.count)
             if outcome is _COMPLETED:
                 if second >= self._day_ends_s:
                     self._turn(second)
                 if second >= self._day_begins_s:
-                    self.payments_today += 1
+                    self.payments_today += seen.count
                     if seen.currency in self.moved_today:
                         self.moved_today[seen.currency] += seen.value_minor
                 return

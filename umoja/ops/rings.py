@@ -2,11 +2,9 @@
 
 from array import array
 from collections.abc import Iterator
-from math import log2
 from operator import add
 
-LATENCY_BUCKETS = 28  # half powers of two from one millisecond; the last is open (8.2 s and more)
-_LATENCY_TOP_MS = 2 ** ((LATENCY_BUCKETS - 2) / 2)
+from umoja.signals import LATENCY_BUCKETS
 
 
 class Ring:
@@ -44,8 +42,8 @@ class Ring:
         self._cells[start + column] += by
         return True
 
-    def add_pair(self, second: int, first: int, other: int) -> bool:
-        """Count one in each of two columns: what most signals need."""
+    def add_pair(self, second: int, first: int, other: int, by: int = 1) -> bool:
+        """Count `by` (not negative) in each of two columns: what most signals need."""
         period = second // self.period_s
         if period != self._head:
             start = self._place(second)
@@ -54,8 +52,8 @@ class Ring:
         else:
             start = period % self.slots * self.width
         cells = self._cells
-        cells[start + first] += 1
-        cells[start + other] += 1
+        cells[start + first] += by
+        cells[start + other] += by
         return True
 
     def total(self, column: int, *, since: int, until: int) -> int:
@@ -107,13 +105,6 @@ class Ring:
             start = passed % self.slots * self.width
             self._cells[start : start + self.width] = self._empty
         self._head = period
-
-
-def latency_bucket(latency_ms: float) -> int:
-    """Return the column in which a latency is counted."""
-    if latency_ms >= _LATENCY_TOP_MS:
-        return LATENCY_BUCKETS - 1
-    return int(2 * log2(latency_ms)) + 1 if latency_ms > 1 else 0
 
 
 def percentile_ms(buckets: list[int], permille: int) -> float | None:

@@ -29,7 +29,7 @@ from umoja.payments.clerk import Clerk, Moment, Undo, decode_order, order_id, ta
 from umoja.payments.lifecycle import Step
 from umoja.payments.limits import Usage
 from umoja.payments.order import OURS, Ask, Decline, Order, Quote, Request, State
-from umoja.signals import OrderSeen, Outcome, Signals
+from umoja.signals import OrderSeen, Outcome, Signals, latency_bucket
 from umoja.switches import Switches
 
 QUEUE_MAX = 20_000
@@ -457,7 +457,7 @@ class Desk:
                 if behind is not None:
                     sent, behind = self._sent(behind), None
         except BaseException:  # cancelled, or a bug of ours: nobody writes before a new start
-            self._ledger.shut("the desk has stopped in the middle: start again")
+            self._ledger.doubt("the desk has stopped in the middle: start again")
             self._abandon(sent, behind)
             raise
 
@@ -618,23 +618,45 @@ class Desk:
         """Tell what each request that changed something became, and how long it took."""
         ended, now = self._clock.ticks_s(), self._clock.now()
         tell, listeners = self._tell, self._listeners
+        # Completed at once, by what they have in common; and the latency of each kind's first.
+        alike: dict[tuple[str, str, str, int], list[Order]] = {}
+        latencies: list[float] = []
         for (order, is_new), since in zip(answers, since_s, strict=False):
             if is_new:
-                tell(order, now, (ended - since) * 1000)
+                latency_ms = (ended - since) * 1000
+                if order.step == _BOOKED and order.state is State.COMPLETED:
+                    kind = (
+                        order.product,
+                        order.channel,
+                        order.currency,
+                        latency_bucket(latency_ms),
+                    )
+                    orders = alike.get(kind)
+                    if orders is None:
+                        alike[kind] = [order]
+                        latencies.append(latency_ms)
+                    else:
+                        orders.append(order)
+                else:
+                    tell(order, now, latency_ms)
                 for listener in listeners:
                     listener(order)
+        for orders, latency_ms in zip(alike.values(), latencies, strict=True):
+            tell(orders[0], now, latency_ms, orders)
 
     def _moment_now(self) -> Moment:
         return self._clerk.moment_of(to_micros(self._clock.now()))
 
     # Telling
 
-    def _tell(self, order: Order, now: datetime, latency_ms: float) -> None:
-        """Signal an attempt that ended or began to wait for a partner."""
+    def _tell(
+        self, order: Order, now: datetime, latency_ms: float, alike: Sequence[Order] = ()
+    ) -> None:
+        """Signal an attempt that ended or began to wait for a partner, or many like it."""
         outcome = _outcome(order)
         if outcome is None:
             return
-        decline = order.decline
+        decline, many = order.decline, len(alike) > 1
         product = PRODUCTS.get(order.product)
         self._signals.send(
             OrderSeen(  # by places, because each payment passes here
@@ -644,13 +666,15 @@ class Desk:
                 order.channel,
                 outcome,
                 "" if decline is None else decline.value,
-                order.amount,
+                sum([each.amount for each in alike]) if many else order.amount,
                 order.currency,
                 latency_ms,
-                order.payer_mark,
+                0 if many else order.payer_mark,
                 order.state is not State.HELD,
                 order.step in _AFTER_PENDING,
                 order.product if product is not None and product.asks_partner else "",
+                "",
+                len(alike) if many else 1,
             )
         )
 

@@ -24,7 +24,7 @@ from umoja.faults import Fault
 from umoja.house import Background
 from umoja.posts import Duty, settings_of
 from umoja.premises import listening, load_markets
-from umoja.serving import serve_until_stopped
+from umoja.serving import prepare_to_serve, serve_until_stopped
 
 _END_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
@@ -66,6 +66,7 @@ async def _serve(folder: Path, market: str, port: int) -> None:
             sys.stdout.write(f"ready {at.getsockname()[1]}\n")
             sys.stdout.flush()
 
+        prepare_to_serve()
         await serve_until_stopped(hall.site(), at=at, on_ready=ready)
     finally:
         await background.end()

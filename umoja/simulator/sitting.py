@@ -34,7 +34,7 @@ from umoja.premises import (
     load_markets,
     require_production_ready,
 )
-from umoja.serving import Site, serve_until_stopped
+from umoja.serving import Site, prepare_to_serve, serve_until_stopped
 from umoja.simulator.drill import DETECTOR_OF, drill
 from umoja.simulator.population import Population, is_settled, plan, settle
 from umoja.simulator.run import Traffic, play_day
@@ -168,6 +168,7 @@ async def _serve(config: Settings, markets: dict[str, Market], *, take_over: boo
             if password:
                 sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
 
+        prepare_to_serve()
         await _answer(hall, hall.site(), at=at, on_ready=ready)
     finally:
         await hall.close()
