@@ -48,6 +48,7 @@ from umoja.storage.migrate import PlanBroken
 from umoja.switches import Switches
 
 SAVE_EVERY_S = 60.0
+BAR = 20  # characters
 TELL_EVERY_S = 0.5
 LINES_WORTH_SAVING = 2_000
 REST_S = 0.01
@@ -74,13 +75,14 @@ class _SettledPurses:
         return self._desk.settled_elsewhere(lambda: self._wallets.free(asked))
 
 
-class _Reading:
-    """Puts a start's progress into words, not too many of them."""
+class Reading:
+    """Tells a start's progress as a bar with what is left, not too often."""
 
     def __init__(self, clock: Clock, tell: Progress) -> None:
         self._clock = clock
         self._tell = tell
         self._told_s = clock.ticks_s()
+        self._began: dict[str, tuple[float, int]] = {}  # when each part did, and at which line
 
     def books(self, done: int, todo: int) -> None:
         self._say("books", done, todo)
@@ -90,9 +92,16 @@ class _Reading:
 
     def _say(self, what: str, done: int, todo: int) -> None:
         now_s = self._clock.ticks_s()
-        if now_s - self._told_s >= TELL_EVERY_S:
-            self._told_s = now_s
-            self._tell(f"{what}: {done:,} of {todo:,} lines read")
+        began_s, first = self._began.setdefault(what, (now_s, done))
+        if now_s - self._told_s < TELL_EVERY_S or todo <= 0:
+            return
+        self._told_s = now_s
+        full = min(done * BAR // todo, BAR)
+        text = f"{what}: [{'#' * full}{'.' * (BAR - full)}] {done:,} of {todo:,} lines read"
+        if done > first and now_s > began_s:
+            left_s = (todo - done) * (now_s - began_s) / (done - first)
+            text += f", about {left_s:.0f} s left"
+        self._tell(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +201,7 @@ def open_house(
         clock=clock,
         pin_key=keys.pin_of(market.code),
     )
-    told = _Reading(clock, progress)
+    told = Reading(clock, progress)
     ledger = open_ledger(config, market.code, clock, take_over=take_over, progress=told.books)
     desk = Desk(
         market=market,

@@ -109,6 +109,57 @@ def test_the_sandbox_says_where_to_look_goes_on_after_a_kill_and_ends_cleanly(
     assert umoja("serve", "--config", str(tmp_path / "none.toml")).returncode == 78
 
 
+UNCLEAR = """
+import pathlib, sys
+from umoja.cli import run
+from umoja.faults import OutcomeUnknown
+from umoja.ledger.sqlite import SqliteShelf
+
+flag, append = pathlib.Path(sys.argv[1]), SqliteShelf.append
+
+def unclear(shelf, lines, seal):
+    append(shelf, lines, seal)
+    if flag.exists():  # it is kept, and whoever asked does not hear of it
+        flag.unlink()
+        raise OutcomeUnknown("the disk failed in the journal's last commit")
+
+SqliteShelf.append = unclear
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+def test_a_sandbox_whose_commit_became_unclear_begins_again_and_reads_what_became_of_it(
+    tmp_path: Path,
+):
+    flag, data, port = tmp_path / "fail", tmp_path / "data", free_port()
+    words = ["up", "--data", str(data), "--port", str(port), "--markets", "LS", "--customers", "20"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", UNCLEAR, str(flag), *words, "--rate", "50"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRON,
+    )  # fmt: skip
+    try:
+        starts = 0
+        for line in process.stdout:
+            if "Ctrl-C" not in line:
+                continue
+            starts += 1
+            if starts == 2:
+                break
+            flag.touch()
+        assert (starts, flag.exists()) == (2, False)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "unclear what became of a commit: beginning again" in errors
+    assert "Nothing is lost" in errors
+    assert umoja("books", "--data", str(data)).returncode == 0
+
+
 def test_fresh_throws_away_a_sandbox_and_nothing_else(start, tmp_path: Path):
     data = tmp_path / "data"
     assert start(data, "--quiet-traffic").end(signal.SIGTERM)[0] == 0

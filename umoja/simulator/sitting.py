@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -13,6 +14,8 @@ from datetime import date, datetime, time, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from umoja.app import Hall, Settings, stage_settings
 from umoja.clock import Clock, FastClock, ManualClock, SystemClock
@@ -42,8 +45,11 @@ from umoja.simulator.sandbox import SandboxDesk, faults_of
 from umoja.simulator.traffic import expected_per_second
 from umoja.storage.migrate import Phase
 
+SURE_EVERY_S = 0.2
 WARM_UP_S = 90  # of a drill's clock, before the fault
 STAGE_CUSTOMERS = 2_000  # of a drill: enough for payments of a usual size
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +70,19 @@ class Scale:
 def sit(config: Settings, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
     """Run the sandbox until it is told to stop; return the exit code."""
     write_to_stderr(config.log_level)
-    return asyncio.run(_sit(config, is_fresh=is_fresh, rate=rate, customers=customers, seed=seed))
+    with listening(config) as at:
+        while asyncio.run(
+            _sit(config, at, is_fresh=is_fresh, rate=rate, customers=customers, seed=seed)
+        ):
+            is_fresh = False
+    return 0
 
 
-async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int, seed: int) -> int:
+async def _sit(
+    config: Settings, at: socket.socket, *, is_fresh: bool, rate: float, customers: int, seed: int
+) -> bool:
+    """Run the sandbox; return whether it is to begin again: see `_answer`."""
     markets = load_markets(config)
-    at = listening(config)
     _prepare(config.data, is_fresh=is_fresh)
     hold(config.data).close()  # raises where another runs there: its tables are not to be touched
     kept = _begun(config, list(markets), is_fresh=is_fresh, seed=seed, customers=customers)
@@ -106,10 +119,11 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
                 seed=kept["seed"],
             )
             running = asyncio.create_task(traffic.run(), name="traffic")
-        await _answer(
+        prepare_to_serve()
+        is_unsure = await _answer(
             hall,
             hall.site(sandbox=sandbox),
-            at=at,
+            at=at.dup(),
             on_ready=lambda: tell.ready(hall, kept, populations),
         )
     finally:
@@ -121,8 +135,12 @@ async def _sit(config: Settings, *, is_fresh: bool, rate: float, customers: int,
         if sandbox is not None:
             await sandbox.close()
         await hall.close()
-        tell.say("Stopped. Nothing is lost: the same command goes on from here.")
-    return 0
+    tell.say(
+        "It is unclear what became of a commit: beginning again, which reads it."
+        if is_unsure
+        else "Stopped. Nothing is lost: the same command goes on from here."
+    )
+    return is_unsure
 
 
 def _begun(
@@ -149,11 +167,16 @@ def serve_forever(config: Settings, *, take_over: bool = False) -> int:
     write_to_stderr(config.log_level)
     markets = load_markets(config)
     require_production_ready(config, markets, has_asserts=__debug__)
-    return asyncio.run(_serve(config, markets, take_over=take_over))
+    with listening(config) as at:
+        while asyncio.run(_serve(config, markets, at, take_over=take_over)):
+            pass
+    return 0
 
 
-async def _serve(config: Settings, markets: dict[str, Market], *, take_over: bool) -> int:
-    at = listening(config)
+async def _serve(
+    config: Settings, markets: dict[str, Market], at: socket.socket, *, take_over: bool
+) -> bool:
+    """Serve; return whether to begin again: see `_answer`."""
     hold(config.data).close()
     begin_production(config, list(markets), SystemClock())
     hall = Hall(config=config, clock=SystemClock(), markets=markets, take_over=take_over)
@@ -169,24 +192,41 @@ async def _serve(config: Settings, markets: dict[str, Market], *, take_over: boo
                 sys.stderr.write(f"first administrator: administrator / {password} (told once)\n")
 
         prepare_to_serve()
-        await _answer(hall, hall.site(), at=at, on_ready=ready)
+        return await _answer(hall, hall.site(), at=at.dup(), on_ready=ready)
     finally:
         await hall.close()
-    return 0
 
 
 async def _answer(
     hall: Hall, served: Site, *, at: socket.socket, on_ready: Callable[[], None]
-) -> None:
-    """Answer requests until told to stop: in this process, or behind fronts."""
-    if not hall.config.fronts:
-        await serve_until_stopped(
-            served, at=at, on_ready=on_ready, trusted_proxies=hall.config.trusted_proxies
-        )
-        return
-    desks = {code: branch.desk for code, branch in hall.branches.items()}
-    async with fronts_before(desks, config=hall.config, at=at) as local:
-        await serve_until_stopped(served, at=local, on_ready=on_ready, is_behind_fronts=True)
+) -> bool:
+    """Answer requests until told to stop: in this process, or behind fronts.
+
+    True: it stopped by itself, because what became of a commit is unclear. Only a new start reads it.
+    """
+    watching = asyncio.create_task(_stop_when_unsure(hall), name="sureness")
+    try:
+        if not hall.config.fronts:
+            await serve_until_stopped(
+                served, at=at, on_ready=on_ready, trusted_proxies=hall.config.trusted_proxies
+            )
+        else:
+            desks = {code: branch.desk for code, branch in hall.branches.items()}
+            async with fronts_before(desks, config=hall.config, at=at) as local:
+                await serve_until_stopped(
+                    served, at=local, on_ready=on_ready, is_behind_fronts=True
+                )
+        return watching.done()
+    finally:
+        watching.cancel()
+
+
+async def _stop_when_unsure(hall: Hall) -> None:
+    """Have this process stop serving once the outcome of a market's commit is unknown."""
+    while not (unsure := [c for c, house in hall.houses.items() if house.ledger.is_unsure]):
+        await hall.clock.sleep(SURE_EVERY_S)
+    log.error("sitting.unsure", markets=unsure)
+    os.kill(os.getpid(), signal.SIGTERM)  # as whoever stops it would
 
 
 def simulate_day(
