@@ -37,6 +37,7 @@ BATCH_MAX = 1_000
 PART_MAX = 200  # of a batch that are decided before the event loop comes to others
 SETTLED_WITHIN_S = 10
 GATHER_FOR = timedelta(milliseconds=1)
+LET_IN_S = 0.001  # a thread that waits for desk or ledger goes first
 
 _BOOKED, _SETTLED = Step.BOOKED.value, Step.SETTLED.value
 _AFTER_PENDING = frozenset({Step.SETTLED.value, Step.FAILED.value})
@@ -420,6 +421,9 @@ class Desk:
                 self._is_asleep = False
                 await asyncio.sleep(GATHER_FOR.total_seconds())
                 continue
+            if self._is_awaited():
+                await asyncio.sleep(LET_IN_S)
+                continue
             if not self._lock.acquire(blocking=False):  # a checkpoint is being taken
                 await asyncio.get_running_loop().run_in_executor(self._executor, self._lock.acquire)
             self._decider = threading.get_ident()
@@ -469,9 +473,10 @@ class Desk:
 
     def _may_begin(self) -> bool:
         """Tell whether somebody queues and no other thread wants the desk or the ledger."""
-        return not (
-            not self._queue or self._is_held or self._lock.is_awaited or self._ledger.is_awaited
-        )
+        return bool(self._queue) and not self._is_held and not self._is_awaited()
+
+    def _is_awaited(self) -> bool:
+        return self._lock.is_awaited or self._ledger.is_awaited
 
     def _begun(self, before: "_Round | None") -> "_Round | None":
         """Open a round, behind another that is on its way; None where nothing may be written."""
