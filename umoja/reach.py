@@ -21,6 +21,11 @@ WITHIN_S = 10.0
 ANSWER_MAX = 1 << 20
 URL_MAX = 500
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST = ipaddress.IPv6Network(
+    "2000::/3"
+)  # all else has another use, or is what IPv4 was written as
+
 
 class NotPublic(ValueError):
     """An address leads into a private network, and this installation does not go there."""
@@ -29,8 +34,14 @@ class NotPublic(ValueError):
 def is_public(address: str) -> bool:
     """Tell whether an IP address is one of the open internet."""
     found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        if inner is not None:  # a gateway leads on to it
+            found = inner
+        elif found not in _UNICAST:
+            return False
     return found.is_global and not found.is_multicast
 
 
@@ -91,7 +102,7 @@ class _Judged(httpx.AsyncBaseTransport):
                 self._lookups,
                 lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
             )
-        except OSError as cause:
+        except (OSError, UnicodeError) as cause:  # the latter: it is no name
             raise httpx.ConnectError(f"{host} has no address") from cause
         addresses = [str(each[4][0]) for each in found]
         if not addresses or not all(is_public(each) for each in addresses):

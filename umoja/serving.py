@@ -25,6 +25,7 @@ def prepare_to_serve() -> None:
     A thread that waits for the interpreter gets it within half a millisecond instead of five: while
     a batch is decided, the thread that commits the one before would not even begin.
     """
+    gc.unfreeze()  # what an earlier start in this process has made is garbage by now
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_MAX, 20, 50)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.channels_webhooks.conftest import Shop
 from umoja.faults import Unavailable
-from umoja.payments.deliveries import WAITING_MAX, again
+from umoja.payments.deliveries import WAITING_MAX, Tried, again
 from umoja.payments.order import Consent, Reverse
 from umoja.storage.port import Sql
 
@@ -320,3 +320,69 @@ async def test_a_file_that_cannot_be_used_for_a_while_loses_nothing(shop: Shop, 
     monkeypatch.setattr(real, "transaction", original)
     await shop.until(lambda: shop.states(webhook) == [("payment.completed", "delivered", 204, 1)])
     assert shop.stage.desk.head == head + 1
+
+
+async def test_a_new_webhook_hears_of_what_is_paid_before_the_sender_has_seen_it(shop: Shop):
+    first = shop.register("/first")
+    shop.start()
+    shop.pay()
+    await shop.until(lambda: shop.states(first) == [("payment.completed", "delivered", 204, 1)])
+    await shop.rest()
+    shop.sender._known_s = shop.stage.clock.ticks_s()  # it asks again in two seconds
+    second = shop.register("/second")
+    shop.pay()
+    await shop.until(lambda: len(shop.receiver.at("/first")) == 2)
+    await shop.pass_time(5)
+    assert [each[0] for each in shop.states(second)] == ["payment.completed"]
+
+
+async def test_an_answer_to_a_deleted_webhook_is_no_answer_for_another_one(shop: Shop):
+    """A place in the file that was freed is given to the next event: its number alone names nothing."""
+    shop.receiver.answers["/gone"] = ""
+    gone = shop.register("/gone")
+    shop.start()
+    shop.pay()
+    await shop.until(lambda: shop.receiver.got)
+    old = shop.stage._messages().one("SELECT place FROM deliveries")["place"]
+    shop.stage.branch.webhooks.remove("ke-shop", gone.id)
+    shop.receiver.answers["/stays"] = "503 Away\r\ncontent-length: 0\r\n\r\n"
+    stays = shop.register("/stays")
+    shop.pay()
+    await shop.until(lambda: shop.states(stays))
+    rows = shop.stage._messages().query("SELECT place FROM deliveries")
+    assert [row["place"] for row in rows] == [old]
+    late = Tried(webhook=gone.id, place=old, at=1, is_done=True, status=200)
+    shop.deliveries.note([late], [], now=1)
+    assert shop.states(stays)[0][1] == "waiting"
+
+
+async def test_old_events_are_forgotten_as_fast_as_they_come_and_one_that_waits_keeps_no_other(
+    shop: Shop,
+):
+    webhook = shop.register()
+    shop.start()
+    await shop.pass_time(1)
+    week_us = 7 * 86_400 * 1_000_000
+    now = shop.stage.branch.webhooks.now()
+    rows = [
+        {
+            "webhook": webhook.id,
+            "event": f"{number:012d}.x",
+            "state": "waiting" if number < 3 else "delivered",
+            "since": now - week_us - 2 if number < 9 else now - 1,
+        }
+        for number in range(12)
+    ]
+    with shop.database.transaction():
+        shop.database.run_many(
+            "INSERT INTO deliveries (webhook, event, kind, payment, body, state, tries, status,"
+            " trouble, since, asked_at, tried_at, done_at, next_at) VALUES (:webhook, :event,"
+            " 'payment.completed', 'x', x'00', :state, 0, 0, '', :since, :since, 0, 0, 0)",
+            rows,
+        )
+    assert shop.deliveries.prune(now, 3)  # those that wait stand before it
+    assert shop.deliveries.prune(now, 3)
+    assert shop.deliveries.prune(now, 3)
+    assert not shop.deliveries.prune(now, 3)
+    kept = shop.database.query("SELECT event FROM deliveries ORDER BY event")
+    assert [int(row["event"][:12]) for row in kept] == [0, 1, 2, 9, 10, 11]

@@ -155,7 +155,6 @@ class Sender:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._probes = asyncio.Semaphore(PROBES_AT_ONCE)
         self._tried: deque[Tried] = deque()
-        self._places_of: dict[int, str] = {}  # which lane has a delivery in hand
         self._standings: dict[str, Standing] = {}
         self._counts: dict[str, Counter[str]] = {}
         self._is_troubled = False
@@ -226,7 +225,7 @@ class Sender:
         """Forget what is written down now; until then it is in hand, and not sent again."""
         for each in look.tried:
             self._tried.popleft()
-            lane = self._lanes.get(self._places_of.pop(each.place, ""))
+            lane = self._lanes.get(each.webhook)
             if lane is not None:
                 lane.in_hand.discard(each.place)
                 lane.look_at = 0
@@ -281,8 +280,8 @@ class Sender:
                         events=given_up,
                     )
         if ticks_s - self._pruned_s >= PRUNE_EVERY_S:
-            self._pruned_s = ticks_s
-            self._deliveries.prune(now)
+            has_more = self._deliveries.prune(now)
+            self._pruned_s = self._pruned_s if has_more else ticks_s
 
     def _note(self, look: _Look) -> None:
         self._deliveries.note(
@@ -310,8 +309,6 @@ class Sender:
         for webhook in [each for each in self._lanes if each not in there]:
             lane = self._lanes.pop(webhook)
             lane.queue.clear()
-            for place in lane.in_hand:
-                self._places_of.pop(place, None)
             await lane.close()
         for each in webhooks:
             known = self._lanes.get(each.id)
@@ -359,7 +356,6 @@ class Sender:
             lane.look_at = min(again, next_at) if next_at else again
         for each in new:
             lane.in_hand.add(each.place)
-            self._places_of[each.place] = webhook
         lane.queue.extend(new)
         while lane.carriers < min(EACH_AT_ONCE, len(lane.queue)):
             lane.carriers += 1
@@ -395,7 +391,14 @@ class Sender:
         at = to_micros(self._clock.now())
         is_done = 200 <= status < 300
         self._tried.append(
-            Tried(place=delivery.place, at=at, is_done=is_done, status=status, trouble=trouble)
+            Tried(
+                webhook=lane.webhook.id,
+                place=delivery.place,
+                at=at,
+                is_done=is_done,
+                status=status,
+                trouble=trouble,
+            )
         )
         counts = self._counts.setdefault(lane.webhook.client, Counter())
         if delivery.tries == 0:
@@ -422,7 +425,6 @@ class Sender:
         if lane.rests:
             for each in lane.queue:  # it is tried when the rest is over
                 lane.in_hand.discard(each.place)
-                self._places_of.pop(each.place, None)
             lane.queue.clear()
         if lane.failed != before:
             self._standings[lane.webhook.id] = Standing(

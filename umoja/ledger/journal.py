@@ -104,16 +104,18 @@ class Batch:
 
     def row(self, bundle_id: str) -> Row | None:
         digest, before = digest_of(bundle_id), self._before
-        is_twin = self.has(digest) or (before is not None and before.has(digest))
-        own = self.own(bundle_id) if is_twin else None
-        if own is None and is_twin and before is not None:
-            own = before.own(bundle_id)
-        if own is not None:
-            return own
         lines = self._lines_of(digest)
-        found = self._journal.row_among(lines, bundle_id) if lines else None
+        is_twin = bool(lines) or self.has(digest) or (before is not None and before.has(digest))
+        if not is_twin:
+            self._looked = (bundle_id, digest, False)
+            return None
+        found = self.own(bundle_id)
+        if found is None and before is not None:
+            found = before.own(bundle_id)
+        if found is None and lines:
+            found = self._journal.row_among(lines, bundle_id)
         if found is None:
-            self._looked = (bundle_id, digest, is_twin or bool(lines))
+            self._looked = (bundle_id, digest, True)
         return found
 
     def has(self, digest: int) -> bool:
@@ -357,6 +359,8 @@ class Journal:
 
     def keep(self, lines: Sequence[Line]) -> None:
         """Keep the lines of a batch; see umoja.ledger.ledger.Batch for what is raised."""
+        if self._shut:  # since the batch was begun
+            raise Unavailable(self._shut)
         try:
             seal = seal_of(self._chain, lines)
             self._shelf.append(lines, seal)

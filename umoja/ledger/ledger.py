@@ -34,8 +34,9 @@ class Batch(Protocol):
     def commit(self) -> None:
         """Make all that was done durable, and count it as done. Repeating is harmless.
 
-        Raise Unavailable: nothing of the batch was done. Raise OutcomeUnknown: it may have been;
-        the ledger refuses to write until it was opened anew.
+        Raise Unavailable: nothing of the batch was done, because it could not be kept or the ledger
+        was shut meanwhile. Raise OutcomeUnknown: it may have been; the ledger refuses to write until
+        it was opened anew.
         """
         ...
 

@@ -43,7 +43,8 @@ class MemoryBatch:
         self.stand()
 
     def keep(self) -> None:
-        """There is no disk."""
+        """There is no disk. Raise Unavailable where the ledger was shut meanwhile."""
+        self._ledger.require_open()
 
     def stand(self) -> None:
         self._ledger.append(list(self._rows.values()))
@@ -106,10 +107,18 @@ class MemoryLedger:
 
     def begin(self, before: MemoryBatch | None = None) -> MemoryBatch:
         self._lock.acquire()
-        if self._shut:
-            self._lock.release()
-            raise Unavailable(self._shut)
+        if before is None:
+            try:
+                self.require_open()
+            except Unavailable:
+                self._lock.release()
+                raise
         return MemoryBatch(self, before)
+
+    def require_open(self) -> None:
+        """Raise Unavailable where nothing may be written any more."""
+        if self._shut:
+            raise Unavailable(self._shut)
 
     def take_back(self, undo: Undo) -> None:
         """End a batch, what it did taken back."""

@@ -75,8 +75,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What became of one try."""
+    """What became of one try. A place that is freed may be another webhook's next."""
 
+    webhook: str
     place: int
     at: int
     is_done: bool
@@ -108,6 +109,7 @@ class Deliveries:
         """Take up a migrated file."""
         self._database = database
         self._feed = feed
+        self._pruned = 0  # the place up to which this round of pruning came
 
     @property
     def head(self) -> int:
@@ -141,6 +143,12 @@ class Deliveries:
         orders = self._feed.orders(after=after, limit=limit)
         if not orders:
             return set(), 0
+        # One that was registered a moment ago is told as well: the cursor passes its lines only once.
+        # Whoever paid after it was registered is read here after it, too.
+        known = {each.id for each in webhooks}
+        live = self._database.query("SELECT id FROM webhooks WHERE deleted_at = 0")
+        if any(row["id"] not in known for row in live):
+            webhooks = self.webhooks()
         rows = _rows(orders, webhooks, write, now)
         with self._database.transaction():
             told = self._keep(rows)
@@ -207,8 +215,16 @@ class Deliveries:
                     "UPDATE deliveries SET state = 'delivered', tries = tries + 1, status = :status,"
                     " trouble = '', tried_at = :at, next_at = 0,"
                     " done_at = CASE done_at WHEN 0 THEN :at ELSE done_at END"
-                    " WHERE place = :place AND state <> 'delivered'",
-                    [{"place": each.place, "status": each.status, "at": each.at} for each in done],
+                    " WHERE place = :place AND webhook = :webhook AND state <> 'delivered'",
+                    [
+                        {
+                            "webhook": each.webhook,
+                            "place": each.place,
+                            "status": each.status,
+                            "at": each.at,
+                        }
+                        for each in done
+                    ],
                 )
             failed = [each for each in tried if not each.is_done]
             if failed:
@@ -216,9 +232,10 @@ class Deliveries:
                     "UPDATE deliveries SET tries = tries + 1, status = :status, trouble = :trouble,"
                     f" tried_at = :at, next_at = :at + CASE tries {_PAUSES}"
                     f" ELSE {BACK_OFF_S[-1] * _SECOND} END"
-                    " WHERE place = :place AND state = 'waiting'",
+                    " WHERE place = :place AND webhook = :webhook AND state = 'waiting'",
                     [
                         {
+                            "webhook": each.webhook,
                             "place": each.place,
                             "status": each.status,
                             "trouble": each.trouble,
@@ -265,14 +282,30 @@ class Deliveries:
                 client=client,
             )
 
-    def prune(self, now: int, limit: int = PRUNE_AT_ONCE) -> int:
-        """Forget up to `limit` deliveries that are older than a week; return how many."""
-        return self._database.run(
-            "DELETE FROM deliveries WHERE state <> 'waiting' AND asked_at < :before AND place IN"
-            " (SELECT place FROM deliveries ORDER BY place LIMIT :limit)",
-            before=now - KEPT_FOR // _MICROSECOND,
+    def prune(self, now: int, limit: int = PRUNE_AT_ONCE) -> bool:
+        """Look at the next `limit` deliveries and forget those older than a week.
+
+        Return whether there is more to look at now. Those that have to stay are passed over, so that
+        they keep no other.
+        """
+        before = now - KEPT_FOR // _MICROSECOND
+        rows = self._database.query(
+            "SELECT place, asked_at, since FROM deliveries WHERE place > :after"
+            " ORDER BY place LIMIT :limit",
+            after=self._pruned,
             limit=limit,
         )
+        if rows and any(row["asked_at"] < before for row in rows):
+            self._database.run(
+                "DELETE FROM deliveries WHERE state <> 'waiting' AND asked_at < :before"
+                " AND place > :after AND place <= :last",
+                before=before,
+                after=self._pruned,
+                last=rows[-1]["place"],
+            )
+        has_more = len(rows) == limit and rows[-1]["since"] < before
+        self._pruned = rows[-1]["place"] if has_more else 0
+        return has_more
 
     def _read_cursor(self) -> int:
         row = self._database.one("SELECT sequence FROM webhook_feed")

@@ -566,14 +566,19 @@ class Desk:
         sent.durable.set_result(True)
         if self._durable is sent.durable:
             self._durable = None
-        self._tell_all(sent.answers, [since_s for _, _, since_s in sent.errands])
+        try:
+            self._tell_all(sent.answers, [since_s for _, _, since_s in sent.errands])
+        finally:  # whatever a listener does, it is booked
+            self._answer_all(sent)
+        return True
+
+    def _answer_all(self, sent: "_Round") -> None:
         for (_, waiting, _), (order, _) in zip(sent.errands, sent.answers, strict=True):
             try:
                 if not waiting.done():
                     waiting.set_result(order)
             except Exception:  # it is booked: the others are told all the same
                 log.exception("payments.desk.untold", market=self.market.code)
-        return True
 
     def _stir(self, _landing: object = None) -> None:
         assert self._wake is not None, "made with the worker"

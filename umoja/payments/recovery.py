@@ -55,10 +55,15 @@ class Recovery:
         """Start an errand for each held order that is due, and let lapse what is over."""
         now = to_micros(self._clock.now())
         self._judge(now)
-        for order in self._desk.waiting():
-            if order.state is State.HELD:
+        # Durable before a partner hears of it: he would deliver what nobody has paid for. And still
+        # held: what was settled meanwhile is not brought to him once more.
+        durable = await self._desk.settled(self._desk.waiting)
+        held = {order.id for order in self._desk.waiting() if order.state is State.HELD}
+        for order in durable:
+            if order.state is State.HELD and order.id in held:
                 self._start(order)
-            elif order.state in WAITING and order.until and order.until <= now:
+        for order in durable:
+            if order.state in WAITING and order.until and order.until <= now:
                 with suppress(Unavailable):  # it waits on, and is looked at again next second
                     await self._desk.submit(Lapse(order=order.id))
 
