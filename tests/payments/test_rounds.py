@@ -177,8 +177,8 @@ async def test_a_commit_that_meets_a_bug_stops_the_desk_and_says_so_to_all(stage
         await first
     (answer,) = await rest
     assert isinstance(answer, Unavailable)
-    with pytest.raises(OverflowError):
-        await stage.desk.close(does_save=False)
+    await stage.desk.close(does_save=False)
+    assert stage.ledger.is_unsure  # its process ends, and the next one reads
     with pytest.raises(Unavailable, match="start again"):
         stage.desk.submit_now(asks(stage, pair, ["later"]))
 

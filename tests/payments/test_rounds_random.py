@@ -235,8 +235,8 @@ async def test_who_was_booked_is_told_so_although_a_listener_meets_a_bug(stage):
     async with asyncio.timeout(10):
         order = await stage.desk.enqueue(stage.ask("send_money", payer.id, payee.id, 10_00))
     assert order.state is State.COMPLETED
-    with pytest.raises(TypeError):
-        await stage.desk.close(does_save=False)
+    await stage.desk.close(does_save=False)
+    assert stage.ledger.is_unsure  # its process ends, and the next one reads
 
 
 def test_an_id_that_shares_its_digest_with_an_older_one_is_done_once_in_a_batch(stage, monkeypatch):

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any, Protocol, TypeVar
@@ -37,7 +37,7 @@ BATCH_MAX = 1_000
 PART_MAX = 200  # of a batch that are decided before the event loop comes to others
 SETTLED_WITHIN_S = 10
 GATHER_FOR = timedelta(milliseconds=1)
-LET_IN_S = 0.001  # a thread that waits for desk or ledger goes first
+LET_IN = GATHER_FOR  # a thread that waits for desk or ledger goes first
 
 _BOOKED, _SETTLED = Step.BOOKED.value, Step.SETTLED.value
 _AFTER_PENDING = frozenset({Step.SETTLED.value, Step.FAILED.value})
@@ -396,7 +396,10 @@ class Desk:
         self._is_closing = True
         if self._worker is not None and self._wake is not None:
             self._wake.set()
-            await self._worker
+            with suppress(
+                Exception
+            ):  # it was told where it happened, and whoever asked was answered
+                await self._worker
         if self._executor is not None:
             self._executor.shutdown()
         if does_save:
@@ -422,7 +425,7 @@ class Desk:
                 await asyncio.sleep(GATHER_FOR.total_seconds())
                 continue
             if self._is_awaited():
-                await asyncio.sleep(LET_IN_S)
+                await asyncio.sleep(LET_IN.total_seconds())
                 continue
             if not self._lock.acquire(blocking=False):  # a checkpoint is being taken
                 await asyncio.get_running_loop().run_in_executor(self._executor, self._lock.acquire)
@@ -460,7 +463,11 @@ class Desk:
                     behind = self._filled(behind or self._begun(None), BATCH_MAX)
                 if behind is not None:
                     sent, behind = self._sent(behind), None
-        except BaseException:  # cancelled, or a bug of ours: nobody writes before a new start
+        except (
+            BaseException
+        ) as cause:  # cancelled, or a bug of ours: nobody writes before a new start
+            if isinstance(cause, Exception):
+                log.exception("payments.desk.stopped", market=self.market.code)
             self._ledger.doubt("the desk has stopped in the middle: start again")
             self._abandon(sent, behind)
             raise

@@ -216,6 +216,8 @@ async def _answer(
                 await serve_until_stopped(
                     served, at=local, on_ready=on_ready, is_behind_fronts=True
                 )
+        if watching.done():
+            watching.result()  # raises what it met, if it was no unclear commit
         return watching.done()
     finally:
         watching.cancel()
