@@ -22,9 +22,8 @@ ANSWER_MAX = 1 << 20
 URL_MAX = 500
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_UNICAST = ipaddress.IPv6Network(
-    "2000::/3"
-)  # all else has another use, or is what IPv4 was written as
+# All else has another use, or is what IPv4 was written as.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 class NotPublic(ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stage import raised
-from umoja.faults import OutcomeUnknown, Unavailable
+from umoja.faults import Busy, OutcomeUnknown, Unavailable
 from umoja.ledger.journal import Journal
 from umoja.payments.desk import BATCH_MAX, PART_MAX
 from umoja.payments.order import Confirm, Decline, State
@@ -177,6 +177,8 @@ async def test_a_commit_that_meets_a_bug_stops_the_desk_and_says_so_to_all(stage
         await first
     (answer,) = await rest
     assert isinstance(answer, Unavailable)
+    with pytest.raises(Busy):  # and nobody waits for ever
+        stage.desk.enqueue_many(asks(stage, pair, ["after"]))
     await stage.desk.close(does_save=False)
     assert stage.ledger.is_unsure  # its process ends, and the next one reads
     with pytest.raises(Unavailable, match="start again"):

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,56 +104,47 @@ def centre_parts_of(config: "Config") -> Any:
 
     Raise Unavailable where there is none.
     """
-    from contextlib import contextmanager
-
-    from umoja.clock import SystemClock
-    from umoja.faults import Unavailable
-    from umoja.opening import is_there, kept_markets, opened, told_of
-    from umoja.ops.audit import AuditLog
+    from umoja.opening import kept_markets
     from umoja.ops.machines import Machines
     from umoja.ops.vendor_pages import VendorPages
-    from umoja.storage.migrate import migrate
 
-    @contextmanager
-    def found() -> Any:
-        if not is_there(config, "centre"):
-            raise Unavailable(f"there is no centre in {told_of(config)}: start with umoja up")
-        clock = SystemClock()
-        with opened(config, "centre") as database:
-            migrate(database, "centre", clock)
-            audit = AuditLog(database, clock=clock)
-            yield (
-                Machines(database, clock=clock, audit=audit),
-                VendorPages(
-                    database, clock=clock, markets=kept_markets(config), take=lambda _: None
-                ),
-            )
-
-    return found()
+    return _centre(
+        config,
+        lambda database, clock, audit: (
+            Machines(database, clock=clock, audit=audit),
+            VendorPages(database, clock=clock, markets=kept_markets(config), take=lambda _: None),
+        ),
+    )
 
 
 def staff_of(config: "Config") -> Any:
     """Open staff, also beside an installation that runs. Raise Unavailable where there is none."""
-    from contextlib import contextmanager
+    from umoja.opening import kept_markets
+    from umoja.ops.staff import Staff
 
+    return _centre(
+        config,
+        lambda database, clock, audit: Staff(
+            database, clock=clock, audit=audit, markets=kept_markets(config)
+        ),
+    )
+
+
+@contextmanager
+def _centre(config: "Config", parts: Callable[[Any, Any, Any], Any]) -> Iterator[Any]:
+    """Open the centre's tables and yield what `parts` makes of database, clock and audit log."""
     from umoja.clock import SystemClock
     from umoja.faults import Unavailable
-    from umoja.opening import is_there, kept_markets, opened, told_of
+    from umoja.opening import is_there, opened, told_of
     from umoja.ops.audit import AuditLog
-    from umoja.ops.staff import Staff
     from umoja.storage.migrate import migrate
 
-    @contextmanager
-    def found() -> Any:
-        if not is_there(config, "centre"):
-            raise Unavailable(f"there is no centre in {told_of(config)}: start with umoja up")
-        clock = SystemClock()
-        with opened(config, "centre") as database:
-            migrate(database, "centre", clock)
-            audit = AuditLog(database, clock=clock)
-            yield Staff(database, clock=clock, audit=audit, markets=kept_markets(config))
-
-    return found()
+    if not is_there(config, "centre"):
+        raise Unavailable(f"there is no centre in {told_of(config)}: start with umoja up")
+    clock = SystemClock()
+    with opened(config, "centre") as database:
+        migrate(database, "centre", clock)
+        yield parts(database, clock, AuditLog(database, clock=clock))
 
 
 def faults_counted(faults: int) -> str:

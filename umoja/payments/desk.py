@@ -396,9 +396,8 @@ class Desk:
         self._is_closing = True
         if self._worker is not None and self._wake is not None:
             self._wake.set()
-            with suppress(
-                Exception
-            ):  # it was told where it happened, and whoever asked was answered
+            # What it met was told where it happened, and whoever asked was answered.
+            with suppress(Exception):
                 await self._worker
         if self._executor is not None:
             self._executor.shutdown()
@@ -463,11 +462,11 @@ class Desk:
                     behind = self._filled(behind or self._begun(None), BATCH_MAX)
                 if behind is not None:
                     sent, behind = self._sent(behind), None
-        except (
-            BaseException
-        ) as cause:  # cancelled, or a bug of ours: nobody writes before a new start
+        except BaseException as cause:
+            # Cancelled, or a bug of ours: nobody writes before a new start.
             if isinstance(cause, Exception):
                 log.exception("payments.desk.stopped", market=self.market.code)
+            self._is_closing = True  # whoever asks from now on is told to come back
             self._ledger.doubt("the desk has stopped in the middle: start again")
             self._abandon(sent, behind)
             raise

@@ -107,9 +107,8 @@ class Client:
             lambda: asyncio.StreamReaderProtocol(life), sys.stdin.buffer
         )
         try:
-            async with (
-                asyncio.TaskGroup() as group
-            ):  # a hand that fails ends the client there and then
+            # A hand that fails ends the client there and then.
+            async with asyncio.TaskGroup() as group:
                 for place in range(self.work.hands):
                     group.create_task(_Hand(self, place).run())
                 while await life.read(1024):
