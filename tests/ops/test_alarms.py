@@ -55,6 +55,41 @@ def silenced(centre: Centre, clock: ManualClock, name: str) -> str:
     ).id
 
 
+@pytest.mark.parametrize(
+    ("link", "kept"),
+    [
+        ("http://prometheus:9090/graph?g0.expr=up+%3D%3D+0&g0.tab=1", True),
+        ("https://[2001:db8::1]:3000/alerting/grafana/x/view?orgId=1#top", True),
+        ("http://db-1", True),
+        ("", False),
+        ("'\U000782e9\x1e", False),
+        ("/graph", False),
+        ("javascript:alert(1)", False),
+        ("http://", False),
+        ("http://[::1", False),
+        ("http://[:::]/", False),
+        ("http://db:99999/", False),
+        ("http://user:word@db/", False),
+        ("http://db/a b", False),
+        ("http://db/%4", False),
+        ("http://db/#a#b", False),
+        ("http://db/\u00e9", False),
+        ("http://db/\n", False),
+    ],
+)
+def test_a_link_nobody_could_follow_is_left_out_and_the_alert_is_taken(link: str, kept: bool):
+    found = told(
+        labels={"alertname": "NodeDown"},
+        annotations={},
+        starts_at=0,
+        ends_at=0,
+        generator_url=link,
+        source="prometheus",
+        now=1,
+    )
+    assert (found.name, found.generator_url) == ("NodeDown", link if kept else "")
+
+
 def test_the_fingerprint_is_the_alertmanager_s_own():
     assert fingerprint_of({}) == "cbf29ce484222325"
     labels = {"alertname": "DiskFull", "instance": "db1", "market": "KE", "severity": "critical"}

@@ -1,6 +1,8 @@
 """An alert of another system: its labels, its times, what its repeats make of it. No I/O."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +18,16 @@ RESOLVE_AFTER = 5 * 60 * 1_000_000
 FLAPS = 4
 FLAPS_WITHIN = 60 * 60 * 1_000_000
 """Who begins so often within this time flaps: it is held until it has been quiet for a while."""
+
+_LINK = re.compile(
+    r"https?://[^/?#]+(?:/(?:C|/)*)?(?:\?(?:C|[/?])*)?(?:#(?:C|[/?])*)?".replace(
+        "C", r"[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}"
+    ),
+    re.ASCII | re.IGNORECASE,
+)
+"""A web address as RFC 3986 writes its path, query and fragment; its host is parsed, see _link."""
+
+_HOST = re.compile(r"(?:[\w.~-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?", re.ASCII)
 
 _OFFSET, _PRIME, _MASK = 14695981039346656037, 1099511628211, (1 << 64) - 1
 
@@ -73,7 +85,8 @@ def told(
 ) -> Alert:
     """Return an alert of what was told; times of nought were not given. Raise AlertRefused.
 
-    Without an end it lasts for `holds` after now.
+    Without an end it lasts for `holds` after now. A link that no reader could follow is left out:
+    better an alert without a link than no alert.
     """
     kept = {name: value for name, value in labels.items() if value}
     if not kept:
@@ -92,11 +105,21 @@ def told(
         starts_at=min(starts, now) if starts_at == 0 else starts,
         ends_at=ends_at or now + holds,
         updated_at=now,
-        generator_url=generator_url,
+        generator_url=_link(generator_url),
         source=source,
         is_timed=not ends_at,
         begun=(starts,),
     )
+
+
+def _link(text: str) -> str:
+    """Return text if it is a web address, otherwise nothing."""
+    try:
+        found = urlsplit(text)
+        is_fit = bool(found.hostname) and found.port != 0 and text.isascii()
+    except ValueError:
+        is_fit = False
+    return text if is_fit and _HOST.fullmatch(found.netloc) and _LINK.fullmatch(text) else ""
 
 
 def merged(before: Alert | None, new: Alert, now: int) -> Alert:
