@@ -9,7 +9,7 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """Columns, oldest first, with the filter in front of them. Never changed."""
+    """Columns, oldest first, with the filter in front of them. Columns and ids never change.
+
+    The filter is handed on: bits of ids settled later are set in it, none is ever taken away. So who
+    still holds an older one is at worst sent to look in vain.
+    """
 
     columns: tuple[Column, ...] = ()
-    cells: bytes = b"\0"
+    cells: bytearray = field(default_factory=lambda: bytearray(1))
     ids: int = 0
 
     def may_have(self, digest: int) -> bool:
@@ -187,9 +191,9 @@ class Keys:
         if ids * FILTER_BITS_AN_ID > len(settled.cells) * 8:
             self._built = _with_filter(tuple(columns))
             return
-        cells = bytearray(settled.cells)
-        _note(cells, digests)
-        self._built = Settled(columns=tuple(columns), cells=bytes(cells), ids=ids)
+        # Not in a copy: a copy of a large one stops every payment for a twentieth of a second.
+        _note(settled.cells, digests)
+        self._built = Settled(columns=tuple(columns), cells=settled.cells, ids=ids)
 
 
 def _run_to_merge(columns: list[Column]) -> int:
@@ -232,7 +236,7 @@ def _with_filter(columns: tuple[Column, ...]) -> Settled:
     cells = bytearray(bits // 8)
     for column in columns:
         _note(cells, np.frombuffer(column.digests, np.uint64))
-    return Settled(columns=columns, cells=bytes(cells), ids=ids)
+    return Settled(columns=columns, cells=cells, ids=ids)
 
 
 def _note(cells: bytearray, digests: Any) -> None:
