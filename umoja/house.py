@@ -34,6 +34,7 @@ from umoja.partners.banks import SimulatedBank
 from umoja.partners.sms_routes import SimulatedRoute
 from umoja.payments.branch import Branch
 from umoja.payments.desk import Desk
+from umoja.payments.echoes import Echoes
 from umoja.payments.making_good import MakingGood
 from umoja.payments.noticing import Noticing
 from umoja.payments.recovery import Recovery
@@ -117,6 +118,7 @@ class House:
     bank: SimulatedBank
     making_good: MakingGood
     soundings: Soundings
+    echoes: Echoes
     clock: Clock
     outgoing: Outgoing
     auditor: Auditor | None = None
@@ -130,7 +132,10 @@ class House:
     def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what works in the background, each with its name; to be run inside a loop."""
         code = self.branch.market.code
-        found = [(f"recovery-{code}", self.recovery.run())]
+        found = [
+            (f"recovery-{code}", self.recovery.run()),
+            (f"echoes-{code}", self.echoes.run()),
+        ]
         if self.auditor is not None:
             found.append((f"auditor-{code}", self.auditor.run()))
         if self.mail is not None:
@@ -158,6 +163,7 @@ class House:
             breaches=int(self.auditor is not None and bool(self.auditor.breach)),
             fees=self.soundings.fees(),
             held=self.recovery.held(),
+            echoes=self.echoes.told(),
             agents=agents,
             agents_able=able,
             clock=to_micros(self.clock.now()),
@@ -282,6 +288,7 @@ def open_house(
         airtime=airtime,
         bank=SimulatedBank(),
         making_good=making_good,
+        echoes=Echoes({"airtime": airtime}, clock=clock),
         soundings=Soundings(
             market=market,
             feed=desk,
@@ -320,6 +327,8 @@ def tell_books(centre: Centre, books: BooksSeen) -> None:
         board.fees(books.market, fees)
     for held in books.held:
         board.held(books.market, held)
+    for echo in books.echoes:
+        board.echo(books.market, echo)
     if books.agents:
         able = 1000 * books.agents_able // books.agents
         board.gauge(books.market, "agents_able_permille", books.market, able)

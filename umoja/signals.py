@@ -155,6 +155,17 @@ class HeldSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
     late: int
 
 
+class EchoSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """How many echoes a partner was sent since this was last told, and how many he lost.
+
+    Lost is one that was not answered in time. `partner` is called as in OrderSeen.
+    """
+
+    partner: str
+    asked: int
+    lost: int
+
+
 class Hung(Struct, frozen=True, array_like=True):
     """A payment whose outcome is unknown, or that has waited long for one. `since` in microseconds."""
 
@@ -181,6 +192,7 @@ class BooksSeen(Struct, frozen=True, kw_only=True, tag=True):
     clock: int = 0  # of the market's process, in microseconds since 1970; 0: not told
     fees: list[FeesSeen] = []
     held: list[HeldSeen] = []
+    echoes: list[EchoSeen] = []
     agents: int = 0  # that may serve customers; 0: not counted
     agents_able: int = 0  # that have enough float for a usual deposit
 

@@ -72,8 +72,8 @@ class Handset:
 def handset_of(tmp_path: Path):
     stages: list[Stage] = []
 
-    def make(code: str) -> Handset:
-        stage = raised(code, tmp_path / f"{code}-{len(stages)}")
+    def make(code: str, engine: str = "memory") -> Handset:
+        stage = raised(code, tmp_path / f"{code}-{len(stages)}", engine=engine)
         stages.append(stage)
         branches = {code: stage.branch}
         return Handset(stage, Ussd(branches=branches, texts=Texts.load(), clock=stage.clock))

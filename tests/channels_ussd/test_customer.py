@@ -1,13 +1,15 @@
 """What customers do by USSD: pay, be told the price, mistype, come back, and never pay twice."""
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
 
 from umoja.channels import ussd as engine
 from umoja.channels.ussd import DECLINED
-from umoja.faults import Busy, OutcomeUnknown
+from umoja.faults import Busy, OutcomeUnknown, Unavailable
+from umoja.ledger.journal import Journal
 from umoja.parties.party import PinOutcome, Status
 from umoja.payments.order import Decline, State
 from umoja.signals import OrderSeen, Outcome
@@ -420,6 +422,32 @@ async def test_a_send_is_asked_back_and_given_back(ke):
     assert given == "END You returned KES 1,000 to Amina."
     assert ke.stage.has(amina, "wallet") == 500_000
     assert ke.stage.has(baraka, "wallet") == 0
+
+
+async def test_nobody_is_asked_for_money_before_the_asking_is_durable(handset_of, monkeypatch):
+    ke = handset_of("KE", "sqlite")
+    amina = ke.customer("Amina", money=500_000)
+    baraka = ke.customer("Baraka")
+    await ke.dial(amina, "1", baraka.phone, "1000", "1357")
+    await ke.dial(amina, "6", "3", session="one")
+    is_free = threading.Event()
+
+    def lost(journal, lines):
+        assert is_free.wait(20), "the test has forgotten to let go"
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(Journal, "keep", lost)
+    asking = asyncio.create_task(ke.send(amina.phone, "6*3*1357", session="one"))
+    while not ke.stage.desk.awaiting_consent(baraka.id):
+        await asyncio.sleep(0.001)
+    seen = asyncio.create_task(ke.send(baraka.phone, "6*4", session="two"))
+    await asyncio.sleep(0.05)
+    assert not seen.done()
+    is_free.set()
+
+    assert await seen == "END Nobody asked you to return money."
+    assert "asked Baraka" not in await asking
+    await ke.stage.desk.close()
 
 
 async def test_a_receiver_may_keep_what_was_asked_back(ke):

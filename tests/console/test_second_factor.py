@@ -9,6 +9,7 @@ import pytest
 from tests.console.conftest import PASSWORD, Desk, Opened, told
 from tests.console.test_closed_doors import SHUT, filled, routes
 from umoja.clock import to_micros
+from umoja.ops.make_good import MakeGoodRefused
 from umoja.ops.one_time import code_at
 from umoja.ops.second_factor import Required
 from umoja.signals import Wrong
@@ -182,8 +183,18 @@ def drafted(desk: Desk) -> str:
 async def test_money_goes_only_with_a_fresh_code(opened: Opened, required: Required):
     desk = opened(is_sandbox=required is Required.NOBODY, second_factor=required)
     desk.staff("eve", "engineer")
-    await desk.enter("amina", "administrator")
+    desk.staff("amina", "administrator")
+    await desk.enter("amina")
     phone, _ = await set_up(desk)
+    if required is not Required.NOBODY:  # whom another let in has no hand in money for a day
+        rests = "no hand in money before 2026-03-11 09:00 UTC"
+        assert told((await desk.get("/staff")).text).count(rests) == 2
+        with pytest.raises(MakeGoodRefused, match="eve was let in by another lately"):
+            drafted(desk)
+        desk.clock.advance(timedelta(days=1))
+        await desk.post("/sign-in", name="amina", password=PASSWORD)
+        await desk.post("/sign-in/code", code=phone.shows())
+        assert "no hand in money" not in told((await desk.get("/staff")).text)
     page = drafted(desk)
     desk.clock.advance(timedelta(minutes=15))
 

@@ -154,6 +154,39 @@ async def test_a_partner_that_takes_half_a_minute_is_found_while_its_orders_wait
     assert incident.opened_at - began < timedelta(seconds=200)
 
 
+async def test_a_partner_who_is_down_is_found_by_his_echoes_while_nobody_pays(both: Both):
+    echoes = both.house.echoes
+    asking = asyncio.create_task(echoes.run())
+
+    async def pass_time(seconds: int) -> None:
+        for second in range(seconds):
+            for _ in range(2):
+                await asyncio.sleep(0.001)
+                both.clock.advance(timedelta(seconds=0.5))
+            if second % LOOK_S == 0:
+                tell_books(both.centre, both.house.look())
+                both.centre.watch.look()
+
+    await pass_time(300)
+    assert both.centre.incidents.recent() == []
+    began = both.clock.now()
+    both.house.airtime.is_dead = True
+    await pass_time(60)
+
+    assert both.only() == ("failures", "KE", "vendor", "airtime")
+    (incident,) = both.centre.incidents.open_ones()
+    assert incident.title == "A partner does not answer"
+    assert incident.opened_at - began <= timedelta(seconds=30)
+    assert (incident.payments, incident.severity) == (0, 4)
+    both.centre.remedies.allow("open_circuit", market="KE", most_a_day=9, days=9, actor="amina")
+    assert both.centre.remedies.act_by_itself() == []  # it hurts nobody yet
+
+    both.house.airtime.is_dead = False
+    await pass_time(240)
+    assert both.centre.incidents.open_ones() == []
+    asking.cancel()
+
+
 async def test_a_partner_that_loses_an_answer_now_and_then_is_asked_again_and_is_not_slow(
     both: Both,
 ):

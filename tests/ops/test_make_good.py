@@ -18,12 +18,13 @@ from tests.postgres import tables
 from umoja.clock import ManualClock, to_micros
 from umoja.faults import OutcomeUnknown, Unavailable
 from umoja.markets import packs
-from umoja.ops import make_good
+from umoja.ops import make_good, one_time
 from umoja.ops.centre import Centre, open_centre
 from umoja.ops.finding import Counts, Finding
 from umoja.ops.impact import Harm
 from umoja.ops.incident import Incident, Stage
 from umoja.ops.make_good import Batch, MakeGoodRefused, key_of, window_of
+from umoja.ops.second_factor import Required
 from umoja.signals import Amend, Amended, Answer, FindWrongs, Question, Wrong, Wrongs
 from umoja.storage.port import NotUnique
 
@@ -71,12 +72,19 @@ def wrong(number: int, **changes: Any) -> Wrong:
     return Wrong(**values)
 
 
-def opened(folder: Path, clock: ManualClock, country: Country) -> Centre:
+def opened(
+    folder: Path,
+    clock: ManualClock,
+    country: Country,
+    second_factor: Required = Required.NOBODY,
+) -> Centre:
     centre = open_centre(
         tables(folder / "centre.db"),
         clock=clock,
         markets=[packs.load(code) for code in MARKETS],
         ask=country.ask,
+        staff_key=b"the key of second factors in tests",
+        second_factor=second_factor,
     )
     centre.staff._hasher = CHEAP
     return centre
@@ -256,6 +264,75 @@ def test_whoever_drafted_it_never_releases_it_whatever_she_may(centre: Centre):
         with pytest.raises(MakeGoodRefused, match="a second person"):
             centre.make_good.release(1, actor=member.name)
     assert centre.make_good.release(1, actor="bo").state == "released"
+
+
+def enrol(centre: Centre, clock: ManualClock, name: str) -> None:
+    """Give somebody a second factor, as she would herself."""
+    salt, session = bytes(16), str(centre.staff.sign_in(name, PASSWORD, address="::1"))
+    code = one_time.code_at(centre.staff.offer(name, salt), int(clock.now().timestamp()) // 30)
+    centre.staff.enrol(name, PASSWORD, salt=salt, code=code, session=session, address="::1")
+
+
+# An administrator alone could make the second pair of eyes: what was let in by another rests a day
+
+
+@pytest.mark.parametrize("how", ["taken on", "roles changed", "password set", "factor reset"])
+@pytest.mark.parametrize("hand", ["drafts", "releases"])
+def test_whom_another_let_in_has_no_hand_in_money_for_a_day(
+    tmp_path: Path, clock: ManualClock, how: str, hand: str
+):
+    centre = staffed(opened(tmp_path, clock, Country(), Required.POWERFUL))
+    for name in ("ada", "bo"):
+        enrol(centre, clock, name)
+    clock.advance(timedelta(days=2))
+    match how:
+        case "taken on":
+            centre.staff.add("eva", PASSWORD, {"*": ["administrator"]}, by="ada")
+            enrol(centre, clock, "eva")
+        case "roles changed":
+            centre.staff.set_roles("eve", {"*": ["administrator"]}, by="ada")
+            enrol(centre, clock, "eve")
+        case "password set":
+            centre.staff.change_password("bo", PASSWORD + "!", by="ada")
+        case "factor reset":
+            centre.staff.reset_second_factor("bo", by="ada")
+            enrol(centre, clock, "bo")
+    who = {"taken on": "eva", "roles changed": "eve"}.get(how, "bo")
+    refused = f"{who} was let in by another lately: no hand in money before"
+    rested = clock.now() + timedelta(days=1)
+
+    if hand == "drafts":
+        with pytest.raises(MakeGoodRefused, match=refused):
+            centre.make_good.draft(found(centre), [wrong(1)], actor=who)
+        clock.advance(rested - clock.now())
+        assert centre.make_good.draft(found(centre), [wrong(1)], actor=who).state == "drafted"
+    else:
+        centre.make_good.draft(found(centre), [wrong(1)], actor="ada")
+        with pytest.raises(MakeGoodRefused, match=refused):
+            centre.make_good.release(1, actor=who)
+        assert batch(centre).state == "drafted"
+        assert centre.make_good.withdraw(1, actor=who).state == "withdrawn"  # nothing moves
+        clock.advance(rested - clock.now() - timedelta(seconds=1))
+        with pytest.raises(MakeGoodRefused, match=refused):
+            centre.make_good.release(1, actor=who)
+        clock.advance(timedelta(seconds=1))
+        with pytest.raises(MakeGoodRefused, match="withdrawn already"):
+            centre.make_good.release(1, actor=who)
+    centre.close()
+
+
+def test_nobody_rests_for_what_she_did_herself_nor_in_a_sandbox(tmp_path: Path, clock: ManualClock):
+    centre = staffed(opened(tmp_path, clock, Country(), Required.POWERFUL))
+    clock.advance(timedelta(days=2))
+    centre.staff.change_password("bo", PASSWORD + "!", by="bo")
+    assert centre.staff.rests_until("bo") == 0
+    assert centre.staff.rests_until("nobody") == 0
+    centre.staff.add("eva", PASSWORD, {"*": ["administrator"]}, by="ada")
+    assert centre.staff.rests_until("eva") == to_micros(clock.now() + timedelta(days=1))
+    centre.close()
+    sandbox = opened(tmp_path, clock, Country())
+    assert sandbox.staff.rests_until("eva") == 0
+    sandbox.close()
 
 
 def test_the_table_itself_refuses_one_person_as_both(centre: Centre):

@@ -9,6 +9,7 @@ import pytest
 from tests.ops.conftest import NOON
 from umoja.clock import ManualClock
 from umoja.markets import packs
+from umoja.ops.distinct import Distinct
 from umoja.ops.finding import Counts, Finding
 from umoja.ops.impact import Harm
 from umoja.ops.incident import Cause, Incident, Stage
@@ -34,12 +35,28 @@ class Ward:
             self.database, clock=clock, incidents=self.incidents, switches=self.switches
         )
 
-    def found(self, cause: Cause | None, detector: str = "failures", product: str = "") -> Incident:
+    def found(
+        self,
+        cause: Cause | None,
+        detector: str = "failures",
+        product: str = "",
+        lost: int = 9,
+    ) -> Incident:
+        harm = Harm()
+        if lost:
+            harm.add_many(
+                int(NOON.timestamp()),
+                payments=lost,
+                minor=lost * 100,
+                currency="KES",
+                product=product,
+                marks=Distinct(),
+            )
         finding = Finding(
             title="Payments fail", evidence="9 of 9", began_s=int(NOON.timestamp()), product=product
         )
         name = self.incidents.found(
-            "KE", detector, finding, counts=Counts.PAYMENTS, harm=Harm(), scene=Scene(cause=cause)
+            "KE", detector, finding, counts=Counts.PAYMENTS, harm=harm, scene=Scene(cause=cause)
         )
         incident = self.incidents.get(name)
         assert incident is not None
@@ -108,6 +125,14 @@ def test_what_is_offered_fits_the_cause(
 ):
     incident = ward.found(cause, detector, product)
     assert [remedy.name for remedy, _ in offered(incident)] == names
+
+
+def test_what_only_echoes_tell_is_not_switched_off_by_the_system(ward: Ward):
+    ward.remedies.allow("open_circuit", market="KE", most_a_day=9, days=7, actor="amina")
+    ward.found(BANK, lost=0)
+    assert ward.remedies.act_by_itself() == []
+    ward.found(BANK, lost=1)
+    assert [each.target for each in ward.remedies.act_by_itself()] == ["bank"]
 
 
 def test_the_system_does_by_itself_only_what_is_allowed_and_so_often(

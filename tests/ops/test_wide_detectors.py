@@ -28,7 +28,7 @@ from umoja.ops.board import (
 )
 from umoja.ops.centre import Centre
 from umoja.ops.shares import Shares
-from umoja.signals import FeesSeen, Outcome
+from umoja.signals import EchoSeen, FeesSeen, Outcome
 
 STEP_S = 10
 KEYS = [
@@ -136,6 +136,45 @@ def test_an_incident_of_failures_has_its_price_and_ends_by_itself(hours: Hours):
     assert incident.value_minor["KES"] == pytest.approx(lost * WORTH, rel=0.08)
     assert hours.centre.incidents.open_ones() == []
     assert len(hours.centre.incidents.recent()) == 1
+
+
+def test_lost_echoes_keep_an_incident_open_while_nothing_goes_to_the_partner(hours: Hours):
+    board = hours.centre.telemetry.board
+    lost = 6
+
+    def broken(counts: np.ndarray) -> None:
+        failing(0.2, partner="bank-a")(counts)
+        board.echo("KE", EchoSeen(partner="bank-a", asked=10, lost=lost))
+        board.echo("KE", EchoSeen(partner="bank-b", asked=10, lost=0))
+
+    def switched_off(counts: np.ndarray) -> None:
+        broken(counts)
+        rows = at(flow=PAY, partner="bank-a")
+        counts[rows, REFUSED], counts[rows, FAILED] = counts[rows, ATTEMPTS], 0
+
+    hours.run(0.5, broken)
+    (incident,) = hours.centre.incidents.open_ones()
+    assert hours.only() == ("failures", "vendor", "bank-a")
+    assert "failed beyond the usual; " in incident.timeline[0].what
+    assert " echoes lost" in incident.timeline[0].what
+    assert incident.title == "Payments fail more than usual"
+
+    hours.run(10, switched_off)
+    assert [each.id for each in hours.centre.incidents.open_ones()] == [incident.id]
+
+    lost = 0
+    hours.run(4, lambda _: board.echo("KE", EchoSeen(partner="bank-a", asked=10, lost=0)))
+    assert hours.centre.incidents.open_ones() == []
+    assert len(hours.centre.incidents.recent()) == 1
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_echo_that_is_lost_now_and_then_is_nothing(hours: Hours, lost: int):
+    board = hours.centre.telemetry.board
+    for _ in range(20):  # one of a hundred
+        hours.run(1.5, lambda _: board.echo("KE", EchoSeen(partner="bank-a", asked=10, lost=0)))
+        board.echo("KE", EchoSeen(partner="bank-a", asked=10, lost=lost))
+    assert hours.centre.incidents.recent() == []
 
 
 def test_customers_own_troubles_are_no_failures(hours: Hours):

@@ -298,7 +298,7 @@ class Ussd:
         if spot.is_full:
             screen = await caller.finish(spot, visit.shown)
         else:
-            screen = caller.screen(spot, visit.shown)
+            screen = await caller.asked(spot, visit.shown)
             if screen.goes_on:
                 visit.spot = _kept(spot, visit.resumed)
         visit.shown = screen.shown
@@ -358,6 +358,7 @@ def _kept(spot: Spot, resumed: Spot | None) -> Spot | None:
 
 _BODY = SCREEN_MAX - len("CON ")
 _SHRINK = ("name", "reference")
+_OF_ORDERS = frozenset({"undo", "answer"})  # places that are about a payment of the past
 
 
 def _end(text: str) -> str:
@@ -400,14 +401,19 @@ class _Caller:
     def _refused(self, decline: Decline) -> Screen:
         return self._end(DECLINED[decline])
 
-    def screen(self, spot: Spot, shown: str) -> Screen:
+    async def asked(self, spot: Spot, shown: str) -> Screen:
         """Return what asks for the next key, or the end where there is nothing to ask."""
+        if spot.place in _OF_ORDERS:  # they tell of payments: only of what is durable
+            return await self._branch.desk.settled(lambda: self._screen(spot, shown))
+        return self._screen(spot, shown)
+
+    def _screen(self, spot: Spot, shown: str) -> Screen:
         if spot.place in MENUS:
             return self._menu(spot, shown)
         asked = question(self._scene, spot)
         if spot.place in PAYMENTS and asked == "pin":
             return self._confirmation(spot)
-        if spot.place in {"undo", "answer"}:
+        if spot.place in _OF_ORDERS:
             return self._about_order(spot, asked, shown)
         return self._asking(spot, self._question(spot, asked))
 

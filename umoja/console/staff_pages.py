@@ -7,8 +7,9 @@ from typing import Any
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
+from umoja.clock import from_micros
 from umoja.console.pages import FORM_MAX, SESSION_COOKIE, Asked, Pages, Visitor, own_path
-from umoja.console.words import _, _n, named, recorded
+from umoja.console.words import _, _n, minute, named, recorded
 from umoja.faults import Busy
 from umoja.ops.centre import Centre
 from umoja.ops.staff import EVERYWHERE, PASSWORD_LEAST, HalfSigned, StaffRefused
@@ -118,6 +119,7 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
                 "held": {code: _highest(held) for code, held in each.roles.items()},
                 "shut": sorted(each.roles.keys() - {EVERYWHERE, *pages.markets}),
                 "has_factor": each.name in having,
+                "rests": _moment(centre.staff.rests_until(each.name)),
             }
             for each in centre.staff.browse()
         ]
@@ -309,6 +311,10 @@ def staff_pages(pages: Pages, centre: Centre) -> list[Any]:
 
 def _highest(held: frozenset[str]) -> str:
     return next((role for role in reversed(RISING) if role in held), "")
+
+
+def _moment(micros: int) -> str:
+    return minute(from_micros(micros)) if micros else ""
 
 
 def _told(roles: Mapping[str, frozenset[str]]) -> str:

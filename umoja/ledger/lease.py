@@ -1,8 +1,9 @@
 """The lease: who writes a journal now, and how long a second start leaves it alone.
 
 The epoch keeps the journal safe: a writer that lost it cannot commit. The lease only keeps two
-starts from fencing each other off by mistake. It is counted on the given clock, renewed by commits
-and by time, and let go by a stop in order.
+starts from fencing each other off by mistake. It is counted on the database's clock, so that machines
+whose own clocks disagree do not take it from each other; it is renewed by commits and by time, and let
+go by a stop in order.
 """
 
 import os

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from umoja.clock import Clock, to_micros
+from umoja.clock import Clock
 from umoja.faults import OutcomeUnknown, Unavailable
 from umoja.ledger.chain import JournalDamaged, Line, Seal
 from umoja.ledger.entries import Row
@@ -49,6 +49,7 @@ _COPY = f"COPY journal ({_LINE}) FROM STDIN (FORMAT BINARY)"
 _AFTER = f"SELECT {_LINE} FROM journal WHERE sequence > %s ORDER BY sequence LIMIT %s"
 _HEAD = "SELECT coalesce(max(sequence), 0) FROM journal"
 _WRITER = "SELECT epoch, holder, token, until FROM writer FOR UPDATE"
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _BEGIN = f"BEGIN; {_WRITER}; {_HEAD}"
 
 
@@ -164,7 +165,7 @@ class PostgresShelf(PostgresStock):
         """Return the next epoch, once the transaction of whoever wrote before has ended."""
         with told(), self._writer.use() as connection, connection.transaction():
             before = _writer_locked(connection)
-            now = to_micros(self._clock.now())
+            now = _now_of(connection)
             if not is_told:
                 require_free(before, now=now)
             connection.execute(
@@ -249,12 +250,11 @@ class PostgresShelf(PostgresStock):
             writer = _writer_locked(connection)
             if writer.token == self._token:
                 # Also when an earlier try of ours came through without our being told.
-                now = to_micros(self._clock.now())
                 writer = Writer(
                     epoch=writer.epoch + 1,
                     holder=self._holder,
                     token=self._token,
-                    until=ends_at(now, self._lease_s),
+                    until=ends_at(_now_of(connection), self._lease_s),
                 )
                 connection.execute(
                     "UPDATE writer SET epoch = %s, until = %s", (writer.epoch, writer.until)
@@ -280,7 +280,7 @@ class PostgresShelf(PostgresStock):
 
     def _renew(self, connection: Connection) -> None:
         self._renewed_s = self._clock.ticks_s()
-        until = ends_at(to_micros(self._clock.now()), self._lease_s)
+        until = ends_at(_now_of(connection), self._lease_s)
         connection.execute("UPDATE writer SET until = %s", (until,))
 
     def _renew_by_time(self) -> None:
@@ -452,6 +452,13 @@ def _writer_locked(connection: Connection) -> Writer:
     takes a copy of the database, and every commit would have to walk past them.
     """
     return _writer_of(connection.execute(_WRITER).fetchone())
+
+
+def _now_of(connection: Connection) -> int:
+    """Return the server's time, microseconds since 1970: the one clock that all writers share."""
+    row = connection.execute(_NOW).fetchone()
+    assert row is not None, "a query without FROM has one row"
+    return int(row[0])
 
 
 def _begun(connection: Connection) -> tuple[Writer, int]:

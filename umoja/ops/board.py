@@ -17,6 +17,7 @@ import numpy.typing as npt
 from umoja.signals import (
     RECEIPT_DUE_S,
     CallbacksSeen,
+    EchoSeen,
     FeesSeen,
     HeldSeen,
     MessageSeen,
@@ -42,6 +43,7 @@ SMS: Final = "sms"
 SESSION: Final = "session"
 CALLBACK: Final = "callback"
 HELD: Final = "held"
+ECHO: Final = "echo"
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -207,6 +209,16 @@ class Board:
             columns = self._columns(key)
             columns[ATTEMPTS] += seen.judged
             columns[FAILED] += seen.late
+
+    def echo(self, market: str, seen: EchoSeen) -> None:
+        """Count echoes of a partner: those that he did not answer as failed."""
+        key = Key(market, ECHO, "", "", seen.partner, "")
+        with self._lock:
+            # What is found is told of payments through him, also where nobody has made one yet.
+            self._columns(key._replace(flow=PAY))
+            columns = self._columns(key)
+            columns[ATTEMPTS] += seen.asked
+            columns[FAILED] += seen.lost
 
     def _columns(self, key: Key) -> list[float]:
         """Return the running counts of a key, to be added to under the lock."""

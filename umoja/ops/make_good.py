@@ -13,7 +13,7 @@ from datetime import timedelta
 import msgspec
 import structlog
 
-from umoja.clock import Clock, to_micros
+from umoja.clock import Clock, from_micros, to_micros
 from umoja.faults import Fault, OutcomeUnknown, Unavailable
 from umoja.markets.market import Market
 from umoja.money import Money
@@ -233,6 +233,7 @@ class MakeGood:
         try:
             with self._database.transaction():
                 self._require(actor, "draft_money", incident.market)
+                self._require_rested(actor)
                 if len(self.of_incident(incident.id)) >= BATCHES_MAX:
                     raise MakeGoodRefused(f"an incident has at most {BATCHES_MAX} batches")
                 rows = self._database.query(
@@ -282,7 +283,7 @@ class MakeGood:
         return made
 
     def release(self, number: int, *, actor: str, session: str = "") -> Batch:
-        """Let a batch go. It takes a second person: never whoever drafted it.
+        """Let a batch go. It takes a second person: never whoever drafted it, nor who was let in lately.
 
         What that person may do is read in the transaction that lets it go, and whether her session
         brought a fresh code of her second factor. A repeat by the same person changes nothing. Raise
@@ -291,6 +292,7 @@ class MakeGood:
         with self._database.transaction():
             batch = self._known(number)
             self._require(actor, "release_money", batch.market)
+            self._require_rested(actor)
             if actor == batch.drafted_by:
                 raise MakeGoodRefused("a second person releases it, not whoever drafted it")
             if batch.state != "drafted":
@@ -360,6 +362,15 @@ class MakeGood:
         """Ask the staff's own table, now: what a session knew may be over."""
         if not self._staff.may(self._staff.named(actor), right, market):
             raise MakeGoodRefused(f"{actor} may not do this in {market}")
+
+    def _require_rested(self, actor: str) -> None:
+        """Raise MakeGoodRefused for who was let in lately: she may be the other person's own hand."""
+        until = self._staff.rests_until(actor)
+        if until:
+            raise MakeGoodRefused(
+                f"{actor} was let in by another lately: no hand in money before"
+                f" {from_micros(until):%Y-%m-%d %H:%M} UTC"
+            )
 
     def _act_of(self, market: str, wrong: Wrong) -> str:
         """Return what is to be done: what could not be given back by its receiver, we pay."""

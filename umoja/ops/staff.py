@@ -59,6 +59,9 @@ SESSIONS_MAX = 20  # of one member; the oldest give way
 BROWSE_MAX = 1_000
 CODE_WITHIN = timedelta(minutes=5)  # from the password to the code
 FRESH_FOR = timedelta(minutes=15)
+RESTS_FOR = timedelta(days=1)
+"""So long whoever was let in by another has no hand in money: one administrator alone could otherwise
+make the second pair of eyes and use it before anybody saw."""
 
 PAIR_FREE = 5  # failures of a name from one address, before it waits
 ADDRESS_FREE = 20  # of all names from one address
@@ -148,7 +151,7 @@ class Staff:
         with self._database.transaction():
             if self._database.one("SELECT 1 FROM staff LIMIT 1") is not None:
                 return None  # another process was faster
-            self._insert(FIRST, kept, {EVERYWHERE: ["administrator"]})
+            self._insert(FIRST, kept, {EVERYWHERE: ["administrator"]}, let_in_at=0)
             self._audit.record_inside(
                 actor="system", action="staff_added", detail=f"{FIRST}: the first administrator"
             )
@@ -396,8 +399,21 @@ class Staff:
             self._require_known(name)
             if not self._factors.remove_inside(name):
                 raise StaffRefused(f"{name} has no second factor")
+            self._let_in(name)
             self._end_sessions(name)
             self._audit.record_inside(actor=by, action="second_factor_reset", detail=name)
+
+    def rests_until(self, name: str) -> int:
+        """Return until when somebody has no hand in money, in microseconds since 1970; 0: she has.
+
+        Where nobody must have a second factor, in a sandbox, nobody rests.
+        """
+        if self._required is Required.NOBODY:
+            return 0
+        row = self._database.one("SELECT let_in_at FROM staff WHERE name = :name", name=name)
+        let_in_at = int(row["let_in_at"]) if row is not None else 0
+        until = let_in_at + RESTS_FOR // _MICROSECOND
+        return until if let_in_at and until > to_micros(self._clock.now()) else 0
 
     # Changing
 
@@ -415,7 +431,7 @@ class Staff:
         with self._database.transaction():
             if self._row(name) is not None:
                 raise StaffRefused(f"there is somebody named {name} already")
-            self._insert(name, kept, kept_roles)
+            self._insert(name, kept, kept_roles, let_in_at=to_micros(self._clock.now()))
             told = json.dumps(kept_roles, sort_keys=True)
             self._audit.record_inside(actor=by, action="staff_added", detail=f"{name}: {told}")
         return _as_member(name, kept_roles)
@@ -436,6 +452,8 @@ class Staff:
                 name=name,
             )
             self._require_administrator()
+            if name != by:
+                self._let_in(name)
             told = json.dumps(kept_roles, sort_keys=True)
             self._audit.record_inside(actor=by, action="roles_changed", detail=f"{name}: {told}")
         return _as_member(name, kept_roles)
@@ -453,6 +471,8 @@ class Staff:
                 name=name,
             )
             self._end_sessions(name, keep=_digest(keep))
+            if name != by:
+                self._let_in(name)
             self._audit.record_inside(actor=by, action="password_changed", detail=name)
 
     def remove(self, name: str, *, by: str) -> None:
@@ -574,9 +594,20 @@ class Staff:
             return False
         return row is not None
 
-    def _insert(self, name: str, kept: str, roles: Mapping[str, list[str]]) -> None:
+    def _let_in(self, name: str) -> None:
         self._database.run(
-            "INSERT INTO staff VALUES (:name, :kept, :roles, :now, :now)",
+            "UPDATE staff SET let_in_at = :now WHERE name = :name",
+            now=to_micros(self._clock.now()),
+            name=name,
+        )
+
+    def _insert(
+        self, name: str, kept: str, roles: Mapping[str, list[str]], *, let_in_at: int
+    ) -> None:
+        self._database.run(
+            "INSERT INTO staff (name, password, roles, added_at, changed_at, let_in_at)"
+            " VALUES (:name, :kept, :roles, :now, :now, :let_in_at)",
+            let_in_at=let_in_at,
             name=name,
             kept=kept,
             roles=json.dumps(roles, sort_keys=True),

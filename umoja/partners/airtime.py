@@ -54,6 +54,15 @@ class SimulatedAirtime:
         self._require_alive()
         return self._outcomes.get(order_id)
 
+    async def echo(self) -> None:
+        """Answer. Raise Unavailable or OutcomeUnknown as faults are set."""
+        is_lost = self._random.randrange(1000) < self.loses_answers_permille
+        self._require_alive()
+        await self._clock.sleep(DELAY_MS[0] / 1000 + self.slow_s)
+        self._require_alive()
+        if is_lost:
+            raise OutcomeUnknown(f"{self.name} did not answer")
+
     def sold_minor(self, currency: str) -> int:
         """Return what was topped up since the start, in minor units."""
         return self._sold.get(currency, 0)

@@ -54,7 +54,15 @@ class TopUp(Enum):
     REFUSED = "refused"
 
 
-class AirtimePartner(Protocol):
+class Echoing(Protocol):
+    """A partner who can be asked whether he is there, as with an echo of ISO 8583 (0800)."""
+
+    async def echo(self) -> None:
+        """Return once he has answered; nothing moves. Raise Unavailable or OutcomeUnknown."""
+        ...
+
+
+class AirtimePartner(Echoing, Protocol):
     """Sells airtime of a network. An order's id is its key: asking twice tops up once."""
 
     name: str

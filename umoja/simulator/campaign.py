@@ -229,8 +229,11 @@ def _advance(
         )
         run.open.append(trouble)
     for trouble in run.open:
+        place = run.world.places[trouble.market]
         if not _is_stopped(run, trouble):
-            trouble.apply(run.world.places[trouble.market], step, random)
+            trouble.apply(place, step, random)
+        if not trouble.is_mended:
+            trouble.apply_echo(place, step, random)
     for market, switch in run.switches.stopped:
         _refuse(run.world.places[market], step, switch)
     _feed(run, step, rows)
@@ -260,7 +263,7 @@ def _refuse(place: Place, step: Step, switch: str) -> None:
     """Play the desk: what a switch stops is refused at once."""
     kind, _, name = switch.partition(":")
     if kind == "partner":
-        rows = place.of(partner=name)
+        rows = place.of(flow="pay", partner=name)
     elif switch == "*":
         rows = place.of(flow="pay")
     else:

@@ -14,6 +14,7 @@ from umoja.ops.board import (
     ATTEMPTS,
     CALLBACK,
     DOUBLED,
+    ECHO,
     FAILED,
     FEE,
     FEE_DUE,
@@ -28,6 +29,7 @@ from umoja.simulator.campaign_world import Place, Step, fail, slow, swell, thin
 
 Lost = tuple[float, float]
 Effect = Callable[["Trouble", Place, Step, np.random.Generator], Lost]
+Echo = Callable[["Trouble", Place, Step, np.random.Generator], None]
 NOTHING: Lost = (0.0, 0.0)
 
 
@@ -45,6 +47,7 @@ class Trouble:
     switch: str = ""  # what a remedy stops: with it the harm ends
     planned: frozenset[str] = frozenset()
     effect: Effect = field(repr=False)
+    echo: Echo | None = field(default=None, repr=False)
     changed: str = ""
     per_second: float = 0.0
     payments: float = 0.0
@@ -55,6 +58,11 @@ class Trouble:
         lost, minor = self.effect(self, place, step, random)
         self.payments += lost
         self.minor += minor
+
+    def apply_echo(self, place: Place, step: Step, random: np.random.Generator) -> None:
+        """Let a partner lose echoes: also while nothing else goes there any more."""
+        if self.echo is not None:
+            self.echo(self, place, step, random)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +75,7 @@ class Kind:
     decoy_effect: Effect
     cause: Callable[[np.random.Generator], tuple[str, str]]
     switch: str = ""
+    echo: Echo | None = None  # of a fault at a partner: what it does to his echoes
     lasts_min: tuple[int, int] = (10, 40)
     decoy_min: tuple[int, int] = (10, 60)
     strengths: tuple[float, ...] = (1.0,)
@@ -96,6 +105,10 @@ def _bank(trouble: Trouble, place: Place, step: Step, random: np.random.Generato
     return fail(step, rows, trouble.strength, random, unclear=0.5)
 
 
+def _bank_echo(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> None:
+    fail(step, place.of(flow=ECHO, partner=trouble.cause[1]), trouble.strength, random)
+
+
 def _database(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
     rows = place.of(flow=PAY, cell=trouble.cause[1])
     slow(step, rows, 4.0)
@@ -104,7 +117,7 @@ def _database(trouble: Trouble, place: Place, step: Step, random: np.random.Gene
 
 def _peak(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
     ramp = min(1.0, _elapsed(trouble, step) / 600, (trouble.end_s - step.now_s) / 600)
-    swell(step, place.rows, 1 + 0.6 * max(ramp, 0.0), random)
+    swell(step, place.traffic, 1 + 0.6 * max(ramp, 0.0), random)
     slow(step, place.of(flow=PAY), 1 + 0.12 * max(ramp, 0.0))
     return NOTHING
 
@@ -166,7 +179,7 @@ def _outage(trouble: Trouble, place: Place, step: Step, random: np.random.Genera
 
 def _holiday(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
     ramp = min(1.0, _elapsed(trouble, step) / 1_800, (trouble.end_s - step.now_s) / 1_800)
-    thin(step, place.rows, 1 - 0.25 * max(ramp, 0.0), random)
+    thin(step, place.traffic, 1 - 0.25 * max(ramp, 0.0), random)
     return NOTHING
 
 
@@ -177,7 +190,7 @@ def _skew(trouble: Trouble, place: Place, step: Step, random: np.random.Generato
 
 def _summer_time(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
     ramp = min(1.0, _elapsed(trouble, step) / 900, (trouble.end_s - step.now_s) / 900)
-    swell(step, place.rows, 1 + 0.2 * max(ramp, 0.0), random)
+    swell(step, place.traffic, 1 + 0.2 * max(ramp, 0.0), random)
     return NOTHING
 
 
@@ -205,6 +218,10 @@ def _expired(trouble: Trouble, place: Place, step: Step, random: np.random.Gener
     return fail(step, place.of(flow=PAY, partner=trouble.cause[1]), 1.0, random)
 
 
+def _expired_echo(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> None:
+    fail(step, place.of(flow=ECHO, partner=trouble.cause[1]), 1.0, random)
+
+
 def _rotation(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
     left_s = 1_800.0 if trouble.end_s - step.now_s > 600 else 90 * 86_400.0
     step.gauges[place.market.code, "expires_in_s", "bank-a"] = left_s
@@ -228,7 +245,7 @@ def _leak(trouble: Trouble, place: Place, step: Step, random: np.random.Generato
 
 
 def _growth(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
-    swell(step, place.rows, 1 + 0.02 * _elapsed(trouble, step) / 3_600, random)
+    swell(step, place.traffic, 1 + 0.02 * _elapsed(trouble, step) / 3_600, random)
     return NOTHING
 
 
@@ -252,7 +269,7 @@ def _deaf(trouble: Trouble, place: Place, step: Step, random: np.random.Generato
 
 def _quiet_night(trouble: Trouble, place: Place, step: Step, random: np.random.Generator) -> Lost:
     ramp = min(1.0, _elapsed(trouble, step) / 1_800, (trouble.end_s - step.now_s) / 1_800)
-    thin(step, place.rows, 1 - 0.3 * max(ramp, 0.0), random)
+    thin(step, place.traffic, 1 - 0.3 * max(ramp, 0.0), random)
     return NOTHING
 
 
@@ -267,7 +284,7 @@ KINDS = {
              cause=_one("vendor", "sms-a", "sms-b"), switch="route:"),
         Kind(name="bank-timeouts", effect=_bank, decoy="a bank's announced window",
              decoy_effect=_bank, cause=_one("vendor", "bank-a", "bank-b"), switch="partner:",
-             strengths=(0.2, 0.6, 1.0), is_planned=True),
+             strengths=(0.2, 0.6, 1.0), is_planned=True, echo=_bank_echo),
         Kind(name="database-slow", effect=_database, decoy="payday peak", decoy_effect=_peak,
              cause=_one("cell", "cell-1", "cell-2")),
         Kind(name="bad-tariff", effect=_tariff, decoy="a genuine new tariff",
@@ -286,14 +303,15 @@ KINDS = {
         Kind(name="ussd-loss", effect=_ussd, decoy="network operator works", decoy_effect=_ussd,
              cause=_one("channel", "ussd"), is_planned=True),
         Kind(name="expiry", effect=_expired, decoy="planned rotation", decoy_effect=_rotation,
-             cause=_one("certificate", "bank-a", "bank-b", "airtime-a")),
+             cause=_one("certificate", "bank-a", "bank-b", "airtime-a"), echo=_expired_echo),
         Kind(name="queue-stuck", effect=_stuck, decoy="settlement batch", decoy_effect=_batch,
              cause=_one("queue", "callbacks", "recovery")),
         Kind(name="slow-leak", effect=_leak, decoy="organic growth", decoy_effect=_growth,
              cause=_one("cell", "cell-1", "cell-2"), lasts_min=(1_200, 1_440),
              decoy_min=(600, 1_200)),
         Kind(name="two-at-once", effect=_bank, decoy="payday peak", decoy_effect=_peak,
-             cause=_one("vendor", "bank-a", "bank-b"), switch="partner:", strengths=(0.6, 1.0)),
+             cause=_one("vendor", "bank-a", "bank-b"), switch="partner:", strengths=(0.6, 1.0),
+             echo=_bank_echo),
         Kind(name="trust-mismatch", effect=_gap, decoy="statement delay",
              decoy_effect=_late_statement, cause=_one("trust", "main"), strengths=(0.001, 1.0)),
         Kind(name="monitoring-dead", effect=_deaf, decoy="quiet night", decoy_effect=_quiet_night,
@@ -328,5 +346,6 @@ def begun(
         switch=f"{kind.switch}{name}" if kind.switch and not is_decoy else "",
         planned=names,
         effect=kind.decoy_effect if is_decoy else kind.effect,
+        echo=None if is_decoy and kind.decoy_effect is not kind.effect else kind.echo,
         changed=kind.changed.format(name) if kind.changed else "",
     )

@@ -18,6 +18,7 @@ from umoja.ops.board import (
     BUCKETS,
     CALLBACK,
     DOUBLED,
+    ECHO,
     FAILED,
     FEE,
     FEE_DUE,
@@ -50,6 +51,10 @@ ROUTES = {"sms-a": 0.7, "sms-b": 0.3}
 MERCHANTS = {"merchants-a": 0.7, "merchants-b": 0.3}
 DISTRICTS = ("north", "south")
 NODES = ("node-1", "node-2")
+ECHOES = 2.0  # a step, to each partner: one in five seconds
+HASTY_ECHOES = 10.0  # while one was lost in the last minute: one a second
+HASTY_STEPS = 6
+LOST_ECHO_SHARE = 0.004
 LINKS = ("bank-a", "bank-b", "airtime-a")
 OWN_BUCKET, PARTNER_BUCKET = 11.0, 18.0  # 45 ms and 512 ms
 BUCKET_SPREAD = 1.6
@@ -71,6 +76,11 @@ class Place:
     rows: npt.NDArray[np.int64]
     mean_minor: float
     _known: dict[tuple[tuple[str, str], ...], npt.NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def traffic(self) -> npt.NDArray[np.int64]:
+        """Return the rows of what people do; echoes come at their own pace."""
+        return np.concatenate([self.of(flow=flow) for flow in (PAY, SESSION, SMS, CALLBACK)])
 
     def of(self, **wanted: str) -> npt.NDArray[np.int64]:
         """Return the rows whose keys have these parts."""
@@ -137,6 +147,9 @@ class World:
             [np.full(len(place.rows), at) for at, place in enumerate(self.places.values())]
         )
         self._is_pay = np.array([key.flow == PAY for key in keys])
+        self._echoes = np.array([at for at, key in enumerate(keys) if key.flow == ECHO], np.int64)
+        self._hasty = np.zeros(len(self._echoes), np.int64)  # steps that echoes still come quickly
+        self._last: Step | None = None
         self._is_p2p = np.array([key.product == "send_money" for key in keys])
         self._fails = self.random.uniform(0.002, 0.006, size) * np.where(
             [key.flow == SMS for key in keys], 0.0, 1.0
@@ -157,6 +170,7 @@ class World:
             self._draw(number)
         now_s = int(self.began.timestamp()) + (number + 1) * STEP_S
         step = Step(now_s=now_s, counts=self._chunk[number % CHUNK])
+        self._echo(step)
         for code in self.places:
             step.is_heard[code] = True
             step.gauges[code, "trust_gap", "main"] = 0.0
@@ -169,6 +183,17 @@ class World:
             for link in LINKS:
                 step.gauges[code, "expires_in_s", link] = 60 * 86_400.0
         return step
+
+    def _echo(self, step: Step) -> None:
+        """Draw what partners are asked, as umoja.payments.echoes asks them: quickly after a loss."""
+        rows = self._echoes
+        if self._last is not None:
+            is_lost = self._last.counts[rows, FAILED] > 0
+            self._hasty = np.where(is_lost, HASTY_STEPS, np.maximum(self._hasty - 1, 0))
+        asked = np.where(self._hasty > 0, HASTY_ECHOES, ECHOES)
+        step.counts[rows, ATTEMPTS] = asked
+        step.counts[rows, FAILED] = self.random.binomial(asked.astype(np.int64), LOST_ECHO_SHARE)
+        self._last = step
 
     def _draw(self, number: int) -> None:
         random = self.random
@@ -243,6 +268,7 @@ def _keys(code: str) -> list[tuple[Key, float]]:
                 found.append((key, BANK * of_bank * part))
     for cell, of_cell in CELLS.items():
         found.append((Key(code, SESSION, "", "ussd", "", cell), 0.7 * of_cell))
+    found += [(Key(code, ECHO, "", "", link, ""), 0.0) for link in LINKS]  # no matter who pays
     for merchant, share in MERCHANTS.items():
         found.append((Key(code, CALLBACK, "", "", merchant, ""), 0.3 * share))
     for route, share in ROUTES.items():

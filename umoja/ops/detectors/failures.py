@@ -2,7 +2,8 @@
 
 Counts are judged and not ratios, against a share that is learned as it goes: an objective with a
 fixed idea of usual cries wolf on every drifting day, one on ratios cries at night. What customers
-cause themselves (refused) is not looked at.
+cause themselves (refused) is not looked at. What a partner's echoes tell (umoja.payments.echoes) is
+evidence of him as payments are: where few pay, and while none goes to him any more.
 """
 
 from collections.abc import Callable, Collection
@@ -12,6 +13,7 @@ import numpy as np
 from umoja.ops.board import (
     ATTEMPTS,
     CALLBACK,
+    ECHO,
     FAILED,
     PAY,
     REFUSED,
@@ -21,9 +23,11 @@ from umoja.ops.board import (
     Array,
     Frame,
     Group,
+    Places,
 )
 from umoja.ops.episodes import LIKELY, Back, Bounds, Sums
 from umoja.ops.finding import Alarm
+from umoja.ops.incident import Cause
 from umoja.ops.localise import smallest
 from umoja.ops.shares import Shares
 
@@ -57,6 +61,10 @@ class Failures:
         self._since: dict[tuple[str, str], int] = {}
         self._wholes: dict[str, int] = {}
         self._links: dict[tuple[str, str], int] = {}
+        # Where payments through a partner stand, and in the same order his echoes.
+        self._paid: Places = np.zeros(0, np.int64)
+        self._echoes: Places = np.zeros(0, np.int64)
+        self._echo_of: dict[int, int] = {}
         self._size = 0
 
     def lost(self, market: str, since_s: int, *, name: str) -> tuple[float, float]:
@@ -84,18 +92,23 @@ class Failures:
         )
 
     def look(self, frame: Frame) -> list[Alarm]:
+        self._grow(frame)
         counts = frame.counts
         tried = np.maximum(counts[:, ATTEMPTS] - counts[:, REFUSED], 0.0)
         failed = np.minimum(counts[:, FAILED] + counts[:, UNCLEAR], tried)
         sums = self._sums
         sums.grow(len(tried))
         _, gains = self._shares.weigh(tried, failed)
-        bounds = self._bounds.of(frame, tried, frame.is_seen)
+        fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
+        judged = tried.copy()
+        # Not for a little more than usual: an echo that is lost now and then is nothing.
+        for told in (judged, fifth, half):
+            told[self._paid] += told[self._echoes]
+        bounds = self._bounds.of(frame, judged, frame.is_seen)
         sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s, bounds)
         # A payment that fails is slow for that, as one that timed out: it is evidence once.
         well = 1 - failed / np.maximum(tried, 1.0)
         slow, much = (well * _of_size(told, len(tried)) for told in self.slower())
-        fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
         is_calm = (sums.sums < 3.0) & ~sums.is_loud
         for other, more in (
             (self._bad, fifth),
@@ -118,19 +131,35 @@ class Failures:
         self._back.keep(
             frame.now_s, payments=lost, minor=failed * each - typical * tried * mean, tried=tried
         )
-        if self._size < len(frame.groups):
-            self._size = len(frame.groups)
-            self._wholes = {
-                group.market: place
-                for group, place in frame.places.items()
-                if group.flow == PAY and group.kind == "market"
-            }
-            self._links = {
-                (group.market, group.name): place
-                for group, place in frame.places.items()
-                if group.flow == PAY and group.kind == "vendor"
-            }
         return self._said(frame)
+
+    def _grow(self, frame: Frame) -> None:
+        """Take up groups that are new."""
+        if self._size == len(frame.groups):
+            return
+        self._size = len(frame.groups)
+        of_kind: dict[tuple[str, str], dict[tuple[str, str], int]] = {}
+        for place, group in enumerate(frame.groups):
+            found = of_kind.setdefault((group.flow, group.kind), {})
+            found[group.market, group.name] = place
+        self._wholes = {
+            market: place for (market, _), place in of_kind.get((PAY, "market"), {}).items()
+        }
+        self._links = of_kind.get((PAY, "vendor"), {})
+        self._echo_of = {
+            self._links[link]: place
+            for link, place in of_kind.get((ECHO, "vendor"), {}).items()
+            if link in self._links
+        }
+        self._paid = np.array(list(self._echo_of), np.int64)
+        self._echoes = np.array(list(self._echo_of.values()), np.int64)
+
+    def _echoes_fail(self, place: int) -> bool:
+        """Tell whether a partner's echoes alone say that he is in trouble, or seems to be."""
+        echo = self._echo_of.get(place)
+        return echo is not None and any(
+            sums.is_loud[echo] or sums.sums[echo] >= LIKELY for sums in self._all
+        )
 
     def _said(self, frame: Frame) -> list[Alarm]:
         loud: dict[tuple[str, str], list[int]] = {}
@@ -167,11 +196,22 @@ class Failures:
             if frame.groups[at].market == market and frame.groups[at].flow == flow
         ]
         cause, place = smallest(frame, market, flow, back[0], back[2], among=likely, sure=places)
+        links = [at for at in places if self._echoes_fail(at)]
+        if links:
+            # Who does not answer his echoes is the cause, however little was paid through him.
+            place = max(links, key=lambda at: float(back[0][self._echo_of[at]]))
+            cause = Cause(kind="vendor", name=frame.groups[place].name, share_percent=100)
         payments, minor, tried = (float(each) for each in back[:, place])
+        evidence = f"{payments:,.0f} of {tried:,.0f} failed beyond the usual"
+        title = TITLE if flow == PAY else "Callbacks fail more than usual"
+        if links:
+            echo = self._echo_of[place]
+            evidence += f"; {back[0][echo]:,.0f} of {back[2][echo]:,.0f} echoes lost"
+            title = TITLE if payments >= 1 else "A partner does not answer"
         alarm = Alarm(
             market=market,
-            title=TITLE if flow == PAY else "Callbacks fail more than usual",
-            evidence=f"{payments:,.0f} of {tried:,.0f} failed beyond the usual",
+            title=title,
+            evidence=evidence,
             began_s=began_s,
             cause=cause,
             payments=payments,
