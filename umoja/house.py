@@ -328,7 +328,7 @@ def tell_books(centre: Centre, books: BooksSeen) -> None:
     for held in books.held:
         board.held(books.market, held)
     for echo in books.echoes:
-        board.echo(books.market, echo)
+        centre.telemetry.echo(books.market, echo)
     if books.agents:
         able = 1000 * books.agents_able // books.agents
         board.gauge(books.market, "agents_able_permille", books.market, able)

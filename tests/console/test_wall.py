@@ -13,7 +13,8 @@ from tests.stage import NOON
 from umoja.clock import to_micros
 from umoja.console.cards import Around, Card, card_of
 from umoja.ops.alert import told as alert_told
-from umoja.signals import CallbacksSeen
+from umoja.ops.metrics import exposition
+from umoja.signals import CallbacksSeen, EchoSeen
 
 
 def card(*opened: Any, figures_: dict[str, Any] | None = None, **around: Any) -> Card:
@@ -129,6 +130,18 @@ async def test_a_regulators_clock_stands_on_the_card_and_above_all(desk: Desk):
     desk.centre.regulators._write_met()
     text = told((await desk.get("/")).text)
     assert text.count("Regulator to be told") == 2
+
+
+async def test_echoes_of_partners_stand_on_the_markets_page_and_among_the_metrics(desk: Desk):
+    assert "Echoes" not in (await desk.get("/markets/KE")).text
+    desk.centre.telemetry.echo("KE", EchoSeen(partner="airtime", asked=60, lost=0))
+    desk.centre.telemetry.echo("KE", EchoSeen(partner="bank", asked=50, lost=7))
+    page = told((await desk.get("/markets/KE")).text)
+    assert "Echoes of partners, last 5 minutes Partner Asked Not answered bank 50 7 airtime 60 0" in page
+    assert "Callbacks" not in page
+    text = exposition(desk.centre, ["KE"]).decode()
+    assert 'umoja_echoes_asked_5m{market="KE",partner="bank"} 50.0' in text
+    assert 'umoja_echoes_lost_5m{market="KE",partner="bank"} 7.0' in text
 
 
 async def test_callbacks_stand_on_the_card_and_by_partner_on_the_markets_page(desk: Desk):

@@ -59,6 +59,7 @@ def market_pages(pages: Pages, wall: Wall, centre: Centre, budgets: Budgets) -> 
             "charts": charts(code, span),
             "parts": [part_line(part) for part in telemetry.parts(code)],
             "callbacks": telemetry.callbacks(code)[:CALLBACKS_SHOWN],
+            "echoes": telemetry.echoes(code)[:CALLBACKS_SHOWN],
             "budgets": [objective_line(each) for each in await budgets.of(code)],
             "windows": windows(*PAGES),
             "money": [money_line(market, figures, currency) for currency in currencies],

@@ -95,6 +95,20 @@ class _Work(Collector):
         for market in centre.telemetry.markets:
             works.add_metric([market], len(centre.planned.on_now(market)))
         yield works
+        asked, lost = (
+            GaugeMetricFamily(
+                f"umoja_echoes_{name}_5m",
+                f"Echoes that partners {did}",
+                labels=["market", "partner"],
+            )
+            for name, did in (("asked", "were asked for"), ("lost", "did not answer in time"))
+        )
+        for market in centre.telemetry.markets:
+            for echo in centre.telemetry.echoes(market):
+                asked.add_metric([market, echo.partner], echo.tried)
+                lost.add_metric([market, echo.partner], echo.failed)
+        yield asked
+        yield lost
         announced = GaugeMetricFamily(
             "umoja_vendor_announcements", "Troubles that a vendor announces", labels=["vendor"]
         )

@@ -15,7 +15,7 @@ import structlog
 from umoja.clock import Clock, to_micros
 from umoja.markets.market import Market
 from umoja.money import Rounding, divide
-from umoja.ops.board import Board, Frame
+from umoja.ops.board import ECHO, Board, Frame
 from umoja.ops.counters import (
     ATTEMPTS,
     DONE,
@@ -41,7 +41,7 @@ from umoja.ops.counters import (
 from umoja.ops.finding import Counts, Facts
 from umoja.ops.impact import Harm
 from umoja.ops.rings import percentile_ms
-from umoja.signals import CallbacksSeen, MessagesSeen, OrderSeen, SessionsSeen, Signal
+from umoja.signals import CallbacksSeen, EchoSeen, MessagesSeen, OrderSeen, SessionsSeen, Signal
 
 WINDOW_S = 300
 RATE_S = 60
@@ -128,9 +128,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Called:
-    """Callbacks between a market and one partner, the last five minutes."""
+    """Callbacks between a market and one partner, or our echoes to him, the last five minutes."""
 
-    channel: str  # webhook: we tell a client; ussd: a gateway asks us
+    channel: str  # webhook: we tell a client; ussd: a gateway asks us; echo: we ask him
     partner: str
     tried: int
     failed: int
@@ -234,6 +234,20 @@ class Telemetry:
         """Count many signals, as `hear` counts one."""
         for signal in signals:
             self.hear(signal)
+
+    def echo(self, market: str, seen: EchoSeen) -> None:
+        """Count echoes of a partner."""
+        self._counters[market].called(
+            self._now_s(),
+            CallbacksSeen(
+                market=market,
+                channel=ECHO,
+                partner=seen.partner,
+                tried=seen.asked,
+                failed=seen.lost,
+            ),
+        )
+        self.board.echo(market, seen)
 
     def gauge(
         self,
@@ -369,6 +383,13 @@ class Telemetry:
 
     def callbacks(self, market: str) -> list[Called]:
         """Return the callbacks with each partner that had any: first what fails most, then the most."""
+        return [each for each in self._called(market) if each.channel != ECHO]
+
+    def echoes(self, market: str) -> list[Called]:
+        """Return the echoes of each partner: first what fails most."""
+        return [each for each in self._called(market) if each.channel == ECHO]
+
+    def _called(self, market: str) -> list[Called]:
         since, until = _window(self._now_s())
         found = []
         for (channel, partner), ring in list(self._counters[market].callbacks.items()):
