@@ -137,7 +137,10 @@ async def test_echoes_of_partners_stand_on_the_markets_page_and_among_the_metric
     desk.centre.telemetry.echo("KE", EchoSeen(partner="airtime", asked=60, lost=0))
     desk.centre.telemetry.echo("KE", EchoSeen(partner="bank", asked=50, lost=7))
     page = told((await desk.get("/markets/KE")).text)
-    assert "Echoes of partners, last 5 minutes Partner Asked Not answered bank 50 7 airtime 60 0" in page
+    assert (
+        "Echoes of partners, last 5 minutes Partner Asked Not answered bank 50 7 airtime 60 0"
+        in page
+    )
     assert "Callbacks" not in page
     text = exposition(desk.centre, ["KE"]).decode()
     assert 'umoja_echoes_asked_5m{market="KE",partner="bank"} 50.0' in text

@@ -168,6 +168,28 @@ def test_lost_echoes_keep_an_incident_open_while_nothing_goes_to_the_partner(hou
     assert len(hours.centre.incidents.recent()) == 1
 
 
+@pytest.mark.parametrize("asked", [0, 10])
+def test_a_bank_that_answers_echoes_and_fails_payments_is_found_as_soon_as_without(
+    hours: Hours, asked: int
+):
+    """One payment in half a minute goes there and fails, while all echoes are well."""
+    board = hours.centre.telemetry.board
+
+    def rarely(counts: np.ndarray) -> None:
+        rows = at(flow=PAY, partner="bank-a")
+        counts[rows] = 0
+        board.echo("KE", EchoSeen(partner="bank-a", asked=asked, lost=0))
+        if int(hours.clock.now().timestamp()) % 30 == 0:
+            counts[rows[0], [ATTEMPTS, FAILED, VALUE]] = 1, 1, WORTH
+
+    looks = 0
+    while not hours.centre.incidents.open_ones():
+        hours.run(1 / 6, rarely)
+        looks += 1
+    assert hours.only() == ("failures", "vendor", "bank-a")
+    assert looks == 14
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_an_echo_that_is_lost_now_and_then_is_nothing(hours: Hours, lost: int):
     board = hours.centre.telemetry.board

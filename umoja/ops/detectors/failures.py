@@ -51,7 +51,19 @@ class Failures:
         # What fails and is slow at once is surer than either of them.
         self._both = Sums(alarm_at=BAD_AT)
         self._worst_both = Sums(alarm_at=BAD_AT)
-        self._all = (self._sums, self._bad, self._worst, self._both, self._worst_both)
+        # Payments through a partner and his echoes together; not for a little more than usual, since
+        # an echo that is lost now and then is nothing.
+        self._echoed = Sums(alarm_at=BAD_AT)
+        self._worst_echoed = Sums(alarm_at=ALARM_AT)
+        self._all = (
+            self._sums,
+            self._bad,
+            self._worst,
+            self._both,
+            self._worst_both,
+            self._echoed,
+            self._worst_echoed,
+        )
         self._bounds = Bounds(alarm_at=ALARM_AT)
         # What slow answers say of each group: a little slower, much slower.
         self.slower: Callable[[], tuple[Array, Array]] = lambda: (np.zeros(0), np.zeros(0))
@@ -88,7 +100,7 @@ class Failures:
         is_told = (group.market, group.flow) in self._open
         return is_told or any(
             sums.is_loud[place] or sums.sums[place] >= LIKELY
-            for sums in (self._sums, self._bad, self._worst)
+            for sums in (self._sums, self._bad, self._worst, self._echoed, self._worst_echoed)
         )
 
     def look(self, frame: Frame) -> list[Alarm]:
@@ -101,10 +113,12 @@ class Failures:
         _, gains = self._shares.weigh(tried, failed)
         fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
         judged = tried.copy()
-        # Not for a little more than usual: an echo that is lost now and then is nothing.
-        for told in (judged, fifth, half):
-            told[self._paid] += told[self._echoes]
+        judged[self._paid] += tried[self._echoes]
         bounds = self._bounds.of(frame, judged, frame.is_seen)
+        # Beside the others, not among them: a bank may answer echoes and fail payments.
+        echoed, much_echoed = np.zeros(len(tried)), np.zeros(len(tried))
+        for told, more in ((echoed, fifth), (much_echoed, half)):
+            told[self._paid] = more[self._paid] + more[self._echoes]
         sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s, bounds)
         # A payment that fails is slow for that, as one that timed out: it is evidence once.
         well = 1 - failed / np.maximum(tried, 1.0)
@@ -115,6 +129,8 @@ class Failures:
             (self._worst, half),
             (self._both, fifth + slow),
             (self._worst_both, half + much),
+            (self._echoed, echoed),
+            (self._worst_echoed, much_echoed),
         ):
             other.grow(len(tried))
             other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bounds)
