@@ -307,6 +307,15 @@ def test_a_code_is_fresh_for_fifteen_minutes_in_its_session(staff: Staff, clock:
     staff.require_code("asha", mine)
 
 
+def test_a_clock_that_is_set_back_makes_no_old_code_fresh(staff: Staff, clock: ManualClock):
+    mine, _ = enrolled(staff, clock)
+    clock.advance(-timedelta(seconds=30))
+    staff.require_code("asha", mine)
+    clock.advance(-timedelta(hours=1))
+    with pytest.raises(CodeNeeded):
+        staff.require_code("asha", mine)
+
+
 @pytest.mark.parametrize(
     ("required", "roles", "must"),
     [
