@@ -291,6 +291,17 @@ async def test_a_message_is_drafted_in_every_language_and_published(desk: Desk):
     assert "1 message published" in incident
 
 
+async def test_of_late_receipts_nobody_is_told_that_payments_fail(desk: Desk):
+    desk.incident()
+    await desk.enter("amina", "engineer")
+    page = (await desk.get(TELLING)).text
+    assert (
+        "Confirmation SMS: since 10/03 12:00 some are late or do not arrive. Payments work" in page
+    )
+    assert "SMS za uthibitisho: tangu 10/03 12:00 baadhi zinachelewa au hazifiki. Malipo" in page
+    assert "payments fail or are late" not in page
+
+
 async def test_a_message_is_withdrawn_with_a_reason(desk: Desk):
     works(desk)
     trouble(desk)

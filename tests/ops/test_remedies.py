@@ -111,6 +111,8 @@ def test_a_remedy_acts_only_on_what_the_incident_is_about(ward: Ward):
         (None, "failures", "airtime", ["stop_product"]),
         (None, "failures", "", []),
         (None, "invariants", "", ["stop_market"]),
+        (Cause(kind="vendor", name="a"), "sms_receipts", "", ["switch_route"]),
+        (Cause(kind="vendor", name="a"), "failures", "", ["open_circuit"]),
         (Cause(kind="route", name="a"), "sms_receipts", "", ["switch_route"]),
         (
             Cause(kind="release", name="t7"),

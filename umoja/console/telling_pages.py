@@ -15,7 +15,7 @@ from umoja.markets.market import Market
 from umoja.markets.texts import Texts
 from umoja.ops.centre import Centre
 from umoja.ops.incident import Incident, Stage
-from umoja.ops.service_state import LISTED, State
+from umoja.ops.service_state import LISTED, MESSAGES, RECEIPTS, State
 from umoja.ops.status_messages import KINDS, TEXT_MAX, MessageRefused
 
 KIND_NAMES = {
@@ -56,7 +56,8 @@ def telling_pages(pages: Pages, centre: Centre) -> list[Any]:
         incident, market = found(incident_id)
         kind = asked.get("kind", "")
         kind = kind if kind in KINDS else suggested(incident, centre)
-        product = asked.get("product", incident.product if incident.product in LISTED else "")
+        touched = MESSAGES if incident.detector in RECEIPTS else incident.product
+        product = asked.get("product", touched if touched in LISTED else "")
         product = product if product in {"", *LISTED} else ""
         shown = centre.status.shown(market.code)
         return pages.page(
@@ -79,7 +80,7 @@ def telling_pages(pages: Pages, centre: Centre) -> list[Any]:
                     "autonym": texts.catalogues[code].autonym,
                     "direction": "rtl" if texts.is_right_to_left(code) else "ltr",
                     "needs_review": texts.catalogues[code]
-                    .entries[f"status.say.{kind}"]
+                    .entries[key_of(kind, product)]
                     .needs_review,
                     "text": asked.get(f"text_{code}")
                     or drafted(
@@ -173,6 +174,11 @@ def suggested(incident: Incident, centre: Centre) -> str:
     return kind
 
 
+def key_of(kind: str, product: str) -> str:
+    """Return the key of a draft. Texts that are late are no payments that fail: they have their own."""
+    return f"status.say.{'late' if kind == 'partly' and product == MESSAGES else kind}"
+
+
 def drafted(
     texts: Texts, language: str, *, kind: str, product: str, incident: Incident, market: Market
 ) -> str:
@@ -184,7 +190,7 @@ def drafted(
         since = incident.began_at
     return texts.say(
         language,
-        f"status.say.{kind}",
+        key_of(kind, product),
         product=speech.service(product),
         time=local_time(market, since),
     )

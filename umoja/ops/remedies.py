@@ -16,6 +16,7 @@ from umoja.faults import Fault
 from umoja.ops.incident import Incident
 from umoja.ops.incidents import SYSTEM, Incidents
 from umoja.ops.runbook import runbook_of
+from umoja.ops.service_state import RECEIPTS
 from umoja.storage.port import DatabaseDamaged, Row, Sql
 from umoja.switches import Switches
 
@@ -111,6 +112,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 def target_of(remedy: Remedy, incident: Incident) -> str:
     """Return what a remedy would act on in this incident, or '' where its cause does not say."""
     cause = incident.sheet.cause
+    # A vendor may carry texts or take orders: which of the two, the detector knows.
+    if remedy.name == ("open_circuit" if incident.detector in RECEIPTS else "switch_route"):
+        return ""
     if remedy.name == "stop_market":
         of_runbook = {step.remedy for step in runbook_of(incident.detector).steps}
         is_of_all = cause is not None and cause.kind in remedy.of
