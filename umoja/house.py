@@ -6,7 +6,7 @@ A hall holds the houses of all markets in one process; a market process holds on
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -170,15 +170,19 @@ class House:
         )
 
     async def close(self) -> None:
-        """Answer what is queued, write a checkpoint, close every file."""
-        await self.recovery.close()
-        self.outgoing.close()
-        if self.mail is not None:
-            await self.mail.close()
+        """Answer what is queued, write a checkpoint, close every file, whatever one of them meets."""
+        async with AsyncExitStack() as last_first:
+            last_first.callback(self.store.close)
+            last_first.callback(self.ledger.close)
+            last_first.push_async_callback(self._close_desk)
+            if self.mail is not None:
+                last_first.push_async_callback(self.mail.close)
+            last_first.callback(self.outgoing.close)
+            last_first.push_async_callback(self.recovery.close)
+
+    async def _close_desk(self) -> None:
         with suppress(Fault):  # a checkpoint only shortens the next start
             await self.branch.desk.close()
-        self.ledger.close()
-        self.store.close()
 
 
 def open_house(
