@@ -69,8 +69,8 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         )  # fmt: skip
         assert order.decline is None
         clock.advance(timedelta(seconds=5))
-    for name in ("ada", "bo"):
-        staff = hall.centre.staff
+    staff = hall.centre.staff
+    for name in ("ada", "bo", "eva"):
         staff.add(name, PASSWORD, {"*": ["administrator"]}, by="test")
         staff.enrol(
             name,
@@ -81,6 +81,10 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
             address="192.0.2.1",
         )
         SECRETS[name] = staff.offer(name, SALT)
+    # All but one were let in yesterday: whoever was let in today has no hand in money yet.
+    staff._database.run(
+        "UPDATE staff SET let_in_at = let_in_at - :day WHERE name <> 'eva'", day=86_400_000_000
+    )
     asyncio.run(hall.close())
     told = folder / "told"
     with told.open("wb") as out:
@@ -142,6 +146,10 @@ def test_the_whole_way_over_the_trunk(apart: tuple[str, Path]):
     until(lambda: ada.get(f"{PAGE}?after=0").status_code == 200)
     found = ada.get(f"{PAGE}?after=0")
     (tick,) = re.findall(r'name="(t[0-9a-f]{12})"', found.text)
+    eva = Person(address, "eva")
+    refused = eva.post(PAGE, act="draft", after="0", **{tick: "1"})
+    assert refused.status_code == 422
+    assert "eva was let in by another lately: no hand in money before" in refused.text
     assert ada.post(PAGE, act="draft", after="0", **{tick: "1"}).status_code == 303
     assert ada.post(PAGE, act="release", batch="1").status_code == 422
     assert bo.post(PAGE, act="release", batch="1").status_code == 303
