@@ -190,6 +190,33 @@ def test_a_bank_that_answers_echoes_and_fails_payments_is_found_as_soon_as_witho
     assert looks == 14
 
 
+@pytest.mark.parametrize("asked", [0, 2])
+def test_so_it_is_where_few_ever_paid_through_the_bank(
+    centre: Centre, clock: ManualClock, asked: int
+):
+    """Who is judged seldom is believed sooner; being asked often does not make him a busy one."""
+    hours = Hours(centre, clock)
+    board = centre.telemetry.board
+    come: list[int] = []
+
+    def rarely(counts: np.ndarray) -> None:
+        rows = at(flow=PAY, partner="bank-a")
+        counts[rows] = 0
+        board.echo("KE", EchoSeen(partner="bank-a", asked=asked, lost=0))
+        if int(hours.clock.now().timestamp()) % 60 == 0:
+            counts[rows[0], [ATTEMPTS, FAILED, VALUE]] = 1, come.pop(0) if come else 0, WORTH
+
+    hours.run(60, rarely)
+    assert hours.centre.incidents.recent() == []
+    come += [1, 1, 0, 1, 1, 1, 1, 1]
+    looks = 0
+    while not hours.centre.incidents.open_ones():
+        hours.run(1 / 6, rarely)
+        looks += 1
+    assert hours.only() == ("failures", "vendor", "bank-a")
+    assert looks == 26
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_an_echo_that_is_lost_now_and_then_is_nothing(hours: Hours, lost: int):
     board = hours.centre.telemetry.board

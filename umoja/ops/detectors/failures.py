@@ -65,6 +65,7 @@ class Failures:
             self._worst_echoed,
         )
         self._bounds = Bounds(alarm_at=ALARM_AT)
+        self._echoed_bounds = Bounds(alarm_at=ALARM_AT)  # who is asked often is judged often
         # What slow answers say of each group: a little slower, much slower.
         self.slower: Callable[[], tuple[Array, Array]] = lambda: (np.zeros(0), np.zeros(0))
         self._back = Back()
@@ -114,7 +115,8 @@ class Failures:
         fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
         judged = tried.copy()
         judged[self._paid] += tried[self._echoes]
-        bounds = self._bounds.of(frame, judged, frame.is_seen)
+        bounds = self._bounds.of(frame, tried, frame.is_seen)
+        often = self._echoed_bounds.of(frame, judged, frame.is_seen)
         # Beside the others, not among them: a bank may answer echoes and fail payments.
         echoed, much_echoed = np.zeros(len(tried)), np.zeros(len(tried))
         for told, more in ((echoed, fifth), (much_echoed, half)):
@@ -124,16 +126,16 @@ class Failures:
         well = 1 - failed / np.maximum(tried, 1.0)
         slow, much = (well * _of_size(told, len(tried)) for told in self.slower())
         is_calm = (sums.sums < 3.0) & ~sums.is_loud
-        for other, more in (
-            (self._bad, fifth),
-            (self._worst, half),
-            (self._both, fifth + slow),
-            (self._worst_both, half + much),
-            (self._echoed, echoed),
-            (self._worst_echoed, much_echoed),
+        for other, more, bound in (
+            (self._bad, fifth, bounds),
+            (self._worst, half, bounds),
+            (self._both, fifth + slow, bounds),
+            (self._worst_both, half + much, bounds),
+            (self._echoed, echoed, often),
+            (self._worst_echoed, much_echoed, often),
         ):
             other.grow(len(tried))
-            other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bounds)
+            other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bound)
             is_calm &= ~other.is_loud
         if self.held:
             is_calm &= np.array([group.market not in self.held for group in frame.groups], np.bool_)
