@@ -82,9 +82,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         )
         SECRETS[name] = staff.offer(name, SALT)
     # All but one were let in yesterday: whoever was let in today has no hand in money yet.
-    staff._database.run(
-        "UPDATE staff SET let_in_at = let_in_at - :day WHERE name <> 'eva'", day=86_400_000_000
-    )
+    staff._database.run("UPDATE let_in SET at = at - :day WHERE name <> 'eva'", day=86_400_000_000)
     asyncio.run(hall.close())
     told = folder / "told"
     with told.open("wb") as out:

@@ -75,6 +75,10 @@ def silenced(centre: Centre, clock: ManualClock, name: str) -> str:
         ("http://db/#a#b", False),
         ("http://db/\u00e9", False),
         ("http://db/\n", False),
+        ("http://d\nb/", False),
+        ("http://db\r\n/x", False),
+        ("http://d\tb/", False),
+        ("http://db\n", False),
     ],
 )
 def test_a_link_nobody_could_follow_is_left_out_and_the_alert_is_taken(link: str, kept: bool):

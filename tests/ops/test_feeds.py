@@ -173,7 +173,7 @@ async def test_a_partner_who_is_down_is_found_by_his_echoes_while_nobody_pays(bo
     both.house.airtime.is_dead = True
     await pass_time(60)
 
-    assert both.only() == ("failures", "KE", "vendor", "airtime")
+    assert both.only() == ("echoes", "KE", "vendor", "airtime")
     (incident,) = both.centre.incidents.open_ones()
     assert incident.title == "A partner does not answer"
     assert incident.opened_at - began <= timedelta(seconds=30)

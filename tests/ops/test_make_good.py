@@ -327,6 +327,8 @@ def test_nobody_rests_for_what_she_did_herself_nor_in_a_sandbox(tmp_path: Path, 
     centre.staff.change_password("bo", PASSWORD + "!", by="bo")
     assert centre.staff.rests_until("bo") == 0
     assert centre.staff.rests_until("nobody") == 0
+    centre.staff.set_roles("bo", {"*": ["administrator"]}, by="ada")  # as she had it
+    assert centre.staff.rests_until("bo") == 0
     centre.staff.add("eva", PASSWORD, {"*": ["administrator"]}, by="ada")
     assert centre.staff.rests_until("eva") == to_micros(clock.now() + timedelta(days=1))
     centre.close()

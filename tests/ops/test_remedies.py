@@ -131,9 +131,9 @@ def test_what_is_offered_fits_the_cause(
 
 def test_what_only_echoes_tell_is_not_switched_off_by_the_system(ward: Ward):
     ward.remedies.allow("open_circuit", market="KE", most_a_day=9, days=7, actor="amina")
-    ward.found(BANK, lost=0)
+    ward.found(BANK, "echoes", lost=0)
     assert ward.remedies.act_by_itself() == []
-    ward.found(BANK, lost=1)
+    ward.found(BANK, "echoes", lost=1)
     assert [each.target for each in ward.remedies.act_by_itself()] == ["bank"]
 
 

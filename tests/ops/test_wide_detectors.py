@@ -155,8 +155,6 @@ def test_lost_echoes_keep_an_incident_open_while_nothing_goes_to_the_partner(hou
     hours.run(0.5, broken)
     (incident,) = hours.centre.incidents.open_ones()
     assert hours.only() == ("failures", "vendor", "bank-a")
-    assert "failed beyond the usual; " in incident.timeline[0].what
-    assert " echoes lost" in incident.timeline[0].what
     assert incident.title == "Payments fail more than usual"
 
     hours.run(10, switched_off)
@@ -215,6 +213,63 @@ def test_so_it_is_where_few_ever_paid_through_the_bank(
         looks += 1
     assert hours.only() == ("failures", "vendor", "bank-a")
     assert looks == 26
+
+
+@pytest.mark.parametrize("down_s", [None, 0, 1_200])
+def test_a_partner_who_does_not_answer_hides_no_other_one(hours: Hours, down_s: int | None):
+    board, began_s = hours.centre.telemetry.board, int(hours.clock.now().timestamp())
+
+    def also(counts: np.ndarray) -> None:
+        since_s = int(hours.clock.now().timestamp()) - began_s
+        is_down = down_s is not None and since_s >= down_s
+        board.echo("KE", EchoSeen(partner="airtime-a", asked=10, lost=10 * is_down))
+
+    hours.run(20, also)
+    hours.run(10, lambda counts: (also(counts), failing(1.0, partner="bank-a")(counts)))
+
+    found = {
+        (each.detector, each.sheet.cause.name): each.payments
+        for each in hours.centre.incidents.open_ones()
+    }
+    assert found.pop(("failures", "bank-a")) == pytest.approx(10 * 6 * 4 * 20, rel=0.08)
+    assert found == ({} if down_s is None else {("echoes", "airtime-a"): 0})
+
+
+def test_a_partner_who_starts_anew_is_no_incident_and_who_is_asked_no_more_is_none(hours: Hours):
+    board = hours.centre.telemetry.board
+
+    def echoes(asked: int, lost: int) -> Callable[[np.ndarray], None]:
+        return lambda _: board.echo("KE", EchoSeen(partner="airtime-a", asked=asked, lost=lost))
+
+    hours.run(10, echoes(2, 0))
+    hours.run(1 / 6, echoes(6, 5))
+    hours.run(10, echoes(10, 0))
+    assert hours.centre.incidents.recent() == []
+    hours.run(1, echoes(10, 10))
+    assert hours.only() == ("echoes", "vendor", "airtime-a")
+    hours.run(5)  # he was taken out, and is asked no more
+    assert hours.centre.incidents.open_ones() == []
+
+
+def test_what_a_silent_partner_cost_is_counted_once(hours: Hours):
+    """Told by echoes first, and by payments once enough of them have failed."""
+    board = hours.centre.telemetry.board
+    failed = 0
+
+    def down(counts: np.ndarray) -> None:
+        nonlocal failed
+        rows = at(flow=PAY, partner="bank-a")
+        counts[rows] = 0
+        board.echo("KE", EchoSeen(partner="bank-a", asked=10, lost=10))
+        if int(hours.clock.now().timestamp()) % 60 == 0:
+            counts[rows[0], [ATTEMPTS, FAILED, VALUE]] = 1, 1, WORTH
+            failed += 1
+
+    hours.run(15, down)
+    (incident,) = hours.centre.incidents.open_ones()
+    assert (incident.detector, incident.sheet.cause.name) == ("echoes", "bank-a")
+    assert "failures" in incident.sheet.also
+    assert incident.payments == pytest.approx(failed, abs=1)
 
 
 @pytest.mark.parametrize("lost", [0, 1])

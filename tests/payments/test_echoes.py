@@ -65,7 +65,15 @@ async def test_a_partner_who_answers_is_asked_every_five_seconds(clock, both):
     assert echoes.told() == []  # told once
 
 
-@pytest.mark.parametrize("fault", [Unavailable("he is down"), OutcomeUnknown("no answer")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Unavailable("he is down"),
+        OutcomeUnknown("no answer"),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
+)
 async def test_a_lost_echo_makes_the_next_come_quickly_for_a_minute(clock, both, fault):
     partners, echoes = both
     partners["bank"].fault = fault

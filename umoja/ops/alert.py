@@ -20,7 +20,7 @@ FLAPS_WITHIN = 60 * 60 * 1_000_000
 """Who begins so often within this time flaps: it is held until it has been quiet for a while."""
 
 _LINK = re.compile(
-    r"https?://[^/?#]+(?:/(?:C|/)*)?(?:\?(?:C|[/?])*)?(?:#(?:C|[/?])*)?".replace(
+    r"https?://[^/?#\x00-\x20\x7f]+(?:/(?:C|/)*)?(?:\?(?:C|[/?])*)?(?:#(?:C|[/?])*)?".replace(
         "C", r"[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}"
     ),
     re.ASCII | re.IGNORECASE,

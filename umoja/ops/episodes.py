@@ -95,6 +95,11 @@ class Sums:
             np.copyto(self._worse_s, now_s, where=doubt)
             self.is_loud &= doubt | (now_s - self._worse_s < QUIET_FOR_S)
 
+    def forget(self, place: int) -> None:
+        """Take back what is held against one group: nothing more will be heard of it."""
+        self.sums[place] = 0.0
+        self.is_loud[place] = False
+
     def likely(self) -> list[int]:
         """Return the places of the groups that are in trouble, or seem to be."""
         return [int(place) for place in np.flatnonzero(self.is_loud | (self.sums >= LIKELY))]

@@ -284,7 +284,7 @@ class Remedies:
                 allowance = allowances.get((name, incident.market))
                 if allowance is None or incident.sheet.remedies or not self._is_room(allowance):
                     continue
-                if incident.detector == "failures" and not incident.payments:
+                if incident.detector == "echoes" and not incident.payments:
                     continue  # only echoes tell: what hurts nobody yet is not switched off unseen
                 target = target_of(REMEDIES[name], incident)
                 if target:

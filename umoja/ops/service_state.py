@@ -29,7 +29,16 @@ WHOLE_PERCENT = 50  # of a market's payments failing beyond the usual: all of it
 SMS_DOWN_PERMILLE = 200
 
 FAILING = frozenset(
-    {"failures", "volume", "latency", "pending", "held_orders", "clock_skew", "expiry"}
+    {
+        "failures",
+        "volume",
+        "echoes",
+        "latency",
+        "pending",
+        "held_orders",
+        "clock_skew",
+        "expiry",
+    }
 )
 """Detectors whose incidents customers feel as payments that fail or are late."""
 

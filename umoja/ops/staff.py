@@ -152,7 +152,7 @@ class Staff:
         with self._database.transaction():
             if self._database.one("SELECT 1 FROM staff LIMIT 1") is not None:
                 return None  # another process was faster
-            self._insert(FIRST, kept, {EVERYWHERE: ["administrator"]}, let_in_at=0)
+            self._insert(FIRST, kept, {EVERYWHERE: ["administrator"]})
             self._audit.record_inside(
                 actor="system", action="staff_added", detail=f"{FIRST}: the first administrator"
             )
@@ -411,10 +411,11 @@ class Staff:
         """
         if self._required is Required.NOBODY:
             return 0
-        row = self._database.one("SELECT let_in_at FROM staff WHERE name = :name", name=name)
-        let_in_at = int(row["let_in_at"]) if row is not None else 0
-        until = let_in_at + RESTS_FOR // _MICROSECOND
-        return until if let_in_at and until > to_micros(self._clock.now()) else 0
+        row = self._database.one("SELECT at FROM let_in WHERE name = :name", name=name)
+        if row is None:
+            return 0
+        until = int(row["at"]) + RESTS_FOR // _MICROSECOND
+        return until if until > to_micros(self._clock.now()) else 0
 
     # Changing
 
@@ -432,7 +433,8 @@ class Staff:
         with self._database.transaction():
             if self._row(name) is not None:
                 raise StaffRefused(f"there is somebody named {name} already")
-            self._insert(name, kept, kept_roles, let_in_at=to_micros(self._clock.now()))
+            self._insert(name, kept, kept_roles)
+            self._let_in(name)
             told = json.dumps(kept_roles, sort_keys=True)
             self._audit.record_inside(actor=by, action="staff_added", detail=f"{name}: {told}")
         return _as_member(name, kept_roles)
@@ -453,7 +455,8 @@ class Staff:
                 name=name,
             )
             self._require_administrator()
-            if name != by:
+            is_other = held is not None and json.loads(held["roles"]) != kept_roles
+            if name != by and is_other:
                 self._let_in(name)
             told = json.dumps(kept_roles, sort_keys=True)
             self._audit.record_inside(actor=by, action="roles_changed", detail=f"{name}: {told}")
@@ -600,18 +603,16 @@ class Staff:
 
     def _let_in(self, name: str) -> None:
         self._database.run(
-            "UPDATE staff SET let_in_at = :now WHERE name = :name",
+            "INSERT INTO let_in (name, at) VALUES (:name, :now)"
+            " ON CONFLICT (name) DO UPDATE SET at = excluded.at",
             now=to_micros(self._clock.now()),
             name=name,
         )
 
-    def _insert(
-        self, name: str, kept: str, roles: Mapping[str, list[str]], *, let_in_at: int
-    ) -> None:
+    def _insert(self, name: str, kept: str, roles: Mapping[str, list[str]]) -> None:
         self._database.run(
-            "INSERT INTO staff (name, password, roles, added_at, changed_at, let_in_at)"
-            " VALUES (:name, :kept, :roles, :now, :now, :let_in_at)",
-            let_in_at=let_in_at,
+            "INSERT INTO staff (name, password, roles, added_at, changed_at)"
+            " VALUES (:name, :kept, :roles, :now, :now)",
             name=name,
             kept=kept,
             roles=json.dumps(roles, sort_keys=True),

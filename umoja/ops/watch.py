@@ -17,6 +17,7 @@ from umoja.ops.days import Days
 from umoja.ops.detectors.budget_burn import BudgetBurn
 from umoja.ops.detectors.callbacks import callbacks
 from umoja.ops.detectors.clock_skew import clock_skew
+from umoja.ops.detectors.echoes import Echoes
 from umoja.ops.detectors.expiry import expiry
 from umoja.ops.detectors.failures import Failures
 from umoja.ops.detectors.float_drought import FloatDrought
@@ -49,6 +50,7 @@ WIDE: tuple[Callable[[], Wide], ...] = (
     invariants,
     Volume,
     Failures,
+    Echoes,
     pending,
     held_orders,
     Latency,
@@ -69,6 +71,10 @@ FOLLOWS = frozenset({"budget_burn"})
 ROOTS = frozenset({"clock_skew", "expiry"})
 """They explain what the service detectors see in their market while they last."""
 
+AHEAD = frozenset({"echoes"})
+"""They see a trouble before enough payments have failed of it. Of the service detectors they share an
+incident with those that name the same cause: another partner's payments are another trouble."""
+
 HELD_S = 7_200
 """So long what fails in a market with such a trouble is not learned as usual."""
 
@@ -81,7 +87,7 @@ BOOKS = frozenset({"trust_gap", "invariants"})
 NEVER_PLANNED = BOOKS | {"fraud"}
 """No work explains them."""
 
-WITH_THE_MARKET = SERVICE | FOLLOWS | {"silence", "callbacks", "sms_receipts"}
+WITH_THE_MARKET = SERVICE | FOLLOWS | {"echoes", "silence", "callbacks", "sms_receipts"}
 """Work on a whole market explains what these find in it, whatever they name."""
 
 BY_SHARE = frozenset({"failures", "latency"})
@@ -120,6 +126,7 @@ class _Case:
     marked_until: int = 0
     since_s: int = 0
     is_priced: bool = False  # by what its whole market lost
+    is_ahead: bool = False  # it was seen, and priced, before enough payments failed
 
 
 class Watch:
@@ -150,6 +157,8 @@ class Watch:
         self._failures = next(each for each in self._wide if isinstance(each, Failures))
         latency = next(each for each in self._wide if isinstance(each, Latency))
         self._failures.slower = lambda: latency.gains
+        echoes = next(each for each in self._wide if isinstance(each, Echoes))
+        echoes.unanswered = lambda: self._failures.unanswered
         self._cases: dict[tuple[str, str, str], _Case] = {}
         self._said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._on_duty: dict[tuple[str, str], Detector] = {}
@@ -261,7 +270,7 @@ class Watch:
         self._failures.held = {
             market
             for (market, name, _), case in self._said.items()
-            if name in ROOTS and frame.now_s - self._cases[case].since_s < HELD_S
+            if name in ROOTS | AHEAD and frame.now_s - self._cases[case].since_s < HELD_S
         }
         found: list[tuple[Wide, list[Alarm]]] = [(detector, []) for detector in self._wide]
         for detector, alarms in found:
@@ -275,7 +284,13 @@ class Watch:
                 said[key] = case
                 # What was muted while work was on is nobody's loss: it counts from the work's end.
                 began_s = max(alarm.began_s, self._mutes.over_s(key))
-                self._tell(replace(alarm, began_s=began_s), detector.name, case, frame.now_s)
+                is_paid = any(
+                    other == "failures" and each == case for (_, other, _), each in said.items()
+                )
+                told = replace(alarm, began_s=began_s)
+                if detector.name in AHEAD and not is_paid:
+                    told = self._priced(told, case, frame.now_s)
+                self._tell(told, detector.name, case, frame.now_s)
         for key in self._said:
             if key not in said:
                 self._incidents.quiet(*key)
@@ -293,6 +308,13 @@ class Watch:
                     for (market, other, _), case in found.items():
                         if market == alarm.market and other in kinds and case in self._cases:
                             return case
+        if name in AHEAD:
+            for found in (said, self._said):
+                for (market, other, _), case in found.items():
+                    if market != alarm.market or case not in self._cases:
+                        continue
+                    if other in ROOTS or case[1:] == (alarm.cause.kind, alarm.cause.name):
+                        return case
         return alarm.market, alarm.cause.kind, alarm.cause.name
 
     def _is_muted(
@@ -329,7 +351,14 @@ class Watch:
             case = self._cases[key] = _Case(alarm.cause, Harm(), set())
             case.marked_until = alarm.began_s // PERIOD_S
             case.since_s = now_s
+        is_first = name not in {each for each, _ in case.seen}
         case.seen.add((name, alarm.product))
+        if name == "failures" and is_first and case.is_ahead:
+            # What was lost so far is counted: from now on it is told by those who see it fail.
+            payments, minor = self._failures.lost(alarm.market, now_s - 1, name=alarm.cause.name)
+            alarm = replace(alarm, payments=payments, minor=minor)
+        if name in AHEAD:
+            case.is_ahead = True
         if name in ROOTS:
             # Nothing may be loud but the root, and payments fail for it all the same.
             since_s = now_s - 1 if case.is_priced else alarm.began_s
@@ -356,6 +385,15 @@ class Watch:
                 is_money=name in BOOKS,
             ),
         )
+
+    def _priced(self, alarm: Alarm, key: tuple[str, str, str], now_s: int) -> Alarm:
+        """Return the alarm of a partner with what was lost through him, counted once."""
+        case = self._cases.get(key)
+        if case is not None and case.is_priced:
+            return alarm
+        since_s = now_s - 1 if case is not None and case.seen else alarm.began_s
+        payments, minor = self._failures.lost(alarm.market, since_s, name=alarm.cause.name)
+        return replace(alarm, payments=payments, minor=minor)
 
     def _price(self, case: _Case, alarm: Alarm, now_s: int) -> None:
         """Add what was lost beyond the usual, and whoever was refused for it meanwhile."""

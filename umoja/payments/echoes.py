@@ -86,8 +86,8 @@ class Echoes:
             if not asking.done():
                 return f"no answer within {ANSWER_S} seconds"
             asking.result()
-        except Fault as fault:
-            return str(fault)
+        except (Fault, OSError) as fault:  # an adapter's broken connection is a lost echo too
+            return str(fault) or type(fault).__name__
         finally:
             asking.cancel()
             waiting.cancel()

@@ -2,8 +2,11 @@
 
 Counts are judged and not ratios, against a share that is learned as it goes: an objective with a
 fixed idea of usual cries wolf on every drifting day, one on ratios cries at night. What customers
-cause themselves (refused) is not looked at. What a partner's echoes tell (umoja.payments.echoes) is
-evidence of him as payments are: where few pay, and while none goes to him any more.
+cause themselves (refused) is not looked at.
+
+Beside it, and never within it, partners are judged by payments and echoes together
+(umoja.payments.echoes): where few pay, and while none goes to them any more. Who does not answer is
+told by the detector `echoes`.
 """
 
 from collections.abc import Callable, Collection
@@ -25,16 +28,17 @@ from umoja.ops.board import (
     Group,
     Places,
 )
-from umoja.ops.episodes import LIKELY, Back, Bounds, Sums
+from umoja.ops.episodes import LIKELY, QUIET_FOR_S, Back, Bounds, Sums
 from umoja.ops.finding import Alarm
 from umoja.ops.incident import Cause
-from umoja.ops.localise import smallest
+from umoja.ops.localise import EXPLAINS, smallest
 from umoja.ops.shares import Shares
 
 ALARM_AT = 20.0  # of the sums, in natural logarithms
 BAD_AT = 18.0
 FIFTH = 0.2
 HALF = 0.5
+AWAY_S = 15  # so long echoes must be lost: a partner who starts anew is back before
 TITLE = "Payments fail more than usual"
 
 
@@ -55,15 +59,8 @@ class Failures:
         # an echo that is lost now and then is nothing.
         self._echoed = Sums(alarm_at=BAD_AT)
         self._worst_echoed = Sums(alarm_at=ALARM_AT)
-        self._all = (
-            self._sums,
-            self._bad,
-            self._worst,
-            self._both,
-            self._worst_both,
-            self._echoed,
-            self._worst_echoed,
-        )
+        self._all = (self._sums, self._bad, self._worst, self._both, self._worst_both)
+        self._asked = (self._echoed, self._worst_echoed)
         self._bounds = Bounds(alarm_at=ALARM_AT)
         self._echoed_bounds = Bounds(alarm_at=ALARM_AT)  # who is asked often is judged often
         # What slow answers say of each group: a little slower, much slower.
@@ -78,6 +75,9 @@ class Failures:
         self._paid: Places = np.zeros(0, np.int64)
         self._echoes: Places = np.zeros(0, np.int64)
         self._echo_of: dict[int, int] = {}
+        self._lost_s: dict[int, int] = {}  # when each partner last lost an echo, and was last asked
+        self._asked_s: dict[int, int] = {}
+        self._unanswered: dict[int, Alarm] = {}
         self._size = 0
 
     def lost(self, market: str, since_s: int, *, name: str) -> tuple[float, float]:
@@ -101,7 +101,7 @@ class Failures:
         is_told = (group.market, group.flow) in self._open
         return is_told or any(
             sums.is_loud[place] or sums.sums[place] >= LIKELY
-            for sums in (self._sums, self._bad, self._worst, self._echoed, self._worst_echoed)
+            for sums in (self._sums, self._bad, self._worst)
         )
 
     def look(self, frame: Frame) -> list[Alarm]:
@@ -149,7 +149,50 @@ class Failures:
         self._back.keep(
             frame.now_s, payments=lost, minor=failed * each - typical * tried * mean, tried=tried
         )
+        self._hear(frame, tried, failed)
+        self._ask(frame)
         return self._said(frame)
+
+    @property
+    def unanswered(self) -> list[Alarm]:
+        """Return the partners who do not answer, as of the last look; prices are not in it."""
+        return [self._unanswered[place] for place in sorted(self._unanswered)]
+
+    def _hear(self, frame: Frame, tried: Array, failed: Array) -> None:
+        """Note whose echoes came and were lost; who is asked no more is in no doubt any more."""
+        for place, echo in self._echo_of.items():
+            if failed[echo]:
+                self._lost_s[place] = frame.now_s
+            if tried[echo]:
+                self._asked_s[place] = frame.now_s
+            elif frame.now_s - self._asked_s.get(place, 0) > QUIET_FOR_S and frame.is_seen[place]:
+                for sums in self._asked:
+                    sums.forget(place)
+                for sums in self._all:
+                    sums.forget(echo)
+
+    def _ask(self, frame: Frame) -> None:
+        """Find who does not answer: not one who was away for a few seconds."""
+        loud = {
+            place: min(int(sums.began_s[place]) for sums in self._asked if sums.is_loud[place])
+            for place in sorted({at for sums in self._asked for at in sums.loud()})
+            if self._echoes_fail(place)
+        }
+        known = self._unanswered
+        self._unanswered = {}
+        for place, began_s in loud.items():
+            if place in known:
+                self._unanswered[place] = known[place]
+            elif self._lost_s.get(place, 0) - began_s >= AWAY_S:
+                group, echo = frame.groups[place], self._echo_of[place]
+                back = self._back.since(began_s)
+                self._unanswered[place] = Alarm(
+                    market=group.market,
+                    title="A partner does not answer",
+                    evidence=f"{back[0][echo]:,.0f} of {back[2][echo]:,.0f} echoes were lost",
+                    began_s=began_s,
+                    cause=Cause(kind="vendor", name=group.name, share_percent=100),
+                )
 
     def _grow(self, frame: Frame) -> None:
         """Take up groups that are new."""
@@ -214,22 +257,18 @@ class Failures:
             if frame.groups[at].market == market and frame.groups[at].flow == flow
         ]
         cause, place = smallest(frame, market, flow, back[0], back[2], among=likely, sure=places)
-        links = [at for at in places if self._echoes_fail(at)]
-        if links:
-            # Who does not answer his echoes is the cause, however little was paid through him.
-            place = max(links, key=lambda at: float(back[0][self._echo_of[at]]))
-            cause = Cause(kind="vendor", name=frame.groups[place].name, share_percent=100)
+        total = max(float(back[0][at]) for at in places)
+        for at in self._unanswered:
+            # Who does not answer is the cause of what was lost through him, and of nothing else.
+            is_here = frame.groups[at].market == market and flow == PAY
+            if is_here and total > 0 and back[0][at] >= EXPLAINS * total:
+                place = at
+                cause = Cause(kind="vendor", name=frame.groups[at].name, share_percent=100)
         payments, minor, tried = (float(each) for each in back[:, place])
-        evidence = f"{payments:,.0f} of {tried:,.0f} failed beyond the usual"
-        title = TITLE if flow == PAY else "Callbacks fail more than usual"
-        if links:
-            echo = self._echo_of[place]
-            evidence += f"; {back[0][echo]:,.0f} of {back[2][echo]:,.0f} echoes lost"
-            title = TITLE if payments >= 1 else "A partner does not answer"
         alarm = Alarm(
             market=market,
-            title=title,
-            evidence=evidence,
+            title=TITLE if flow == PAY else "Callbacks fail more than usual",
+            evidence=f"{payments:,.0f} of {tried:,.0f} failed beyond the usual",
             began_s=began_s,
             cause=cause,
             payments=payments,

@@ -1,4 +1,7 @@
--- When another person last let a member in: took her on, changed what she may do, set her password or
--- took her second factor away. Microseconds since 1970 UTC; 0: nobody did. For a while afterwards she
--- neither drafts nor releases money.
-ALTER TABLE staff ADD COLUMN let_in_at INTEGER NOT NULL DEFAULT 0;
+-- When another person last let a member in: took her on, changed what she may do or took her second
+-- factor away. For a while afterwards she neither drafts nor releases money. A table of its own, for
+-- the program before this one adds staff without knowing of it. Microseconds since 1970 UTC.
+CREATE TABLE let_in (
+    name TEXT    PRIMARY KEY,
+    at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
