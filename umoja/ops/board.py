@@ -94,6 +94,12 @@ class Frame:
         """Return the frame as it is without the payments that planned work touches."""
         return self if self.unplanned is None else replace(self, counts=self.unplanned)
 
+    def ended(self) -> tuple[Array, Array]:
+        """Return for each group what was tried and not refused, and how much of it went wrong."""
+        counts = self.counts
+        tried = np.maximum(counts[:, ATTEMPTS] - counts[:, REFUSED], 0.0)
+        return tried, np.minimum(counts[:, FAILED] + counts[:, UNCLEAR], tried)
+
     def summed(self, by_key: Array) -> Array:
         """Return for each group the sum of its keys' lines."""
         if not self.groups:

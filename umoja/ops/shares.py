@@ -33,6 +33,7 @@ class Shares:
 
     def against(self, tried: Array, failed: Array, share: float) -> Array:
         """Return how much better a `share`, or what is too much if that is more, explains the counts."""
+        self._grow(len(tried))
         usual, broken = self._usual()
         return _gains(tried, failed, usual, np.maximum(broken, share))
 

@@ -90,7 +90,7 @@ NEVER_PLANNED = BOOKS | {"fraud"}
 WITH_THE_MARKET = SERVICE | FOLLOWS | {"echoes", "silence", "callbacks", "sms_receipts"}
 """Work on a whole market explains what these find in it, whatever they name."""
 
-BY_SHARE = frozenset({"failures", "latency"})
+BY_SHARE = frozenset({"failures", "latency", "echoes"})
 """They judge a share of what comes. What is worked on is left out of what they see: one episode of
 theirs would hide what else fails meanwhile, and nothing bad is learned as usual. What still fails when
 the work is over is found as anything new."""
@@ -126,7 +126,6 @@ class _Case:
     marked_until: int = 0
     since_s: int = 0
     is_priced: bool = False  # by what its whole market lost
-    is_ahead: bool = False  # it was seen, and priced, before enough payments failed
 
 
 class Watch:
@@ -157,8 +156,6 @@ class Watch:
         self._failures = next(each for each in self._wide if isinstance(each, Failures))
         latency = next(each for each in self._wide if isinstance(each, Latency))
         self._failures.slower = lambda: latency.gains
-        echoes = next(each for each in self._wide if isinstance(each, Echoes))
-        echoes.unanswered = lambda: self._failures.unanswered
         self._cases: dict[tuple[str, str, str], _Case] = {}
         self._said: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._on_duty: dict[tuple[str, str], Detector] = {}
@@ -284,12 +281,7 @@ class Watch:
                 said[key] = case
                 # What was muted while work was on is nobody's loss: it counts from the work's end.
                 began_s = max(alarm.began_s, self._mutes.over_s(key))
-                is_paid = any(
-                    other == "failures" and each == case for (_, other, _), each in said.items()
-                )
-                told = replace(alarm, began_s=began_s)
-                if detector.name in AHEAD and not is_paid:
-                    told = self._priced(told, case, frame.now_s)
+                told = self._counted_once(replace(alarm, began_s=began_s), key, said, frame.now_s)
                 self._tell(told, detector.name, case, frame.now_s)
         for key in self._said:
             if key not in said:
@@ -351,21 +343,14 @@ class Watch:
             case = self._cases[key] = _Case(alarm.cause, Harm(), set())
             case.marked_until = alarm.began_s // PERIOD_S
             case.since_s = now_s
-        is_first = name not in {each for each, _ in case.seen}
         case.seen.add((name, alarm.product))
-        if name == "failures" and is_first and case.is_ahead:
-            # What was lost so far is counted: from now on it is told by those who see it fail.
-            payments, minor = self._failures.lost(alarm.market, now_s - 1, name=alarm.cause.name)
-            alarm = replace(alarm, payments=payments, minor=minor)
-        if name in AHEAD:
-            case.is_ahead = True
         if name in ROOTS:
             # Nothing may be loud but the root, and payments fail for it all the same.
             since_s = now_s - 1 if case.is_priced else alarm.began_s
             payments, minor = self._failures.lost(alarm.market, since_s, name=alarm.cause.name)
             alarm = replace(alarm, payments=payments, minor=minor)
             case.is_priced = True
-        elif case.is_priced and name == "failures":
+        elif case.is_priced and (name == "failures" or name in AHEAD):
             alarm = replace(alarm, payments=0.0, minor=0.0)
         self._price(case, alarm, now_s)
         self._incidents.found(
@@ -386,13 +371,26 @@ class Watch:
             ),
         )
 
-    def _priced(self, alarm: Alarm, key: tuple[str, str, str], now_s: int) -> Alarm:
-        """Return the alarm of a partner with what was lost through him, counted once."""
-        case = self._cases.get(key)
-        if case is not None and case.is_priced:
+    def _counted_once(
+        self,
+        alarm: Alarm,
+        key: tuple[str, str, str],
+        said: dict[tuple[str, str, str], tuple[str, str, str]],
+        now_s: int,
+    ) -> Alarm:
+        """Return the alarm with what no other one has told: echoes and failures see the same loss."""
+        mine = said[key]
+        if key[1] in AHEAD:
+            is_told = any(
+                other == "failures" and case == mine for (_, other, _), case in said.items()
+            )
+            return replace(alarm, payments=0.0, minor=0.0) if is_told else alarm
+        case = self._cases.get(mine)
+        if key[1] != "failures" or key in self._said or case is None:
             return alarm
-        since_s = now_s - 1 if case is not None and case.seen else alarm.began_s
-        payments, minor = self._failures.lost(alarm.market, since_s, name=alarm.cause.name)
+        if AHEAD.isdisjoint(name for name, _ in case.seen):
+            return alarm
+        payments, minor = self._failures.lost(alarm.market, now_s - 1, name=alarm.cause.name)
         return replace(alarm, payments=payments, minor=minor)
 
     def _price(self, case: _Case, alarm: Alarm, now_s: int) -> None:

@@ -3,10 +3,6 @@
 Counts are judged and not ratios, against a share that is learned as it goes: an objective with a
 fixed idea of usual cries wolf on every drifting day, one on ratios cries at night. What customers
 cause themselves (refused) is not looked at.
-
-Beside it, and never within it, partners are judged by payments and echoes together
-(umoja.payments.echoes): where few pay, and while none goes to them any more. Who does not answer is
-told by the detector `echoes`.
 """
 
 from collections.abc import Callable, Collection
@@ -16,29 +12,23 @@ import numpy as np
 from umoja.ops.board import (
     ATTEMPTS,
     CALLBACK,
-    ECHO,
     FAILED,
     PAY,
-    REFUSED,
-    UNCLEAR,
     VALUE,
     VALUE_FAILED,
     Array,
     Frame,
     Group,
-    Places,
 )
-from umoja.ops.episodes import LIKELY, QUIET_FOR_S, Back, Bounds, Sums
+from umoja.ops.episodes import LIKELY, Back, Bounds, Sums
 from umoja.ops.finding import Alarm
-from umoja.ops.incident import Cause
-from umoja.ops.localise import EXPLAINS, smallest
+from umoja.ops.localise import smallest
 from umoja.ops.shares import Shares
 
 ALARM_AT = 20.0  # of the sums, in natural logarithms
 BAD_AT = 18.0
 FIFTH = 0.2
 HALF = 0.5
-AWAY_S = 15  # so long echoes must be lost: a partner who starts anew is back before
 TITLE = "Payments fail more than usual"
 
 
@@ -55,14 +45,8 @@ class Failures:
         # What fails and is slow at once is surer than either of them.
         self._both = Sums(alarm_at=BAD_AT)
         self._worst_both = Sums(alarm_at=BAD_AT)
-        # Payments through a partner and his echoes together; not for a little more than usual, since
-        # an echo that is lost now and then is nothing.
-        self._echoed = Sums(alarm_at=BAD_AT)
-        self._worst_echoed = Sums(alarm_at=ALARM_AT)
         self._all = (self._sums, self._bad, self._worst, self._both, self._worst_both)
-        self._asked = (self._echoed, self._worst_echoed)
         self._bounds = Bounds(alarm_at=ALARM_AT)
-        self._echoed_bounds = Bounds(alarm_at=ALARM_AT)  # who is asked often is judged often
         # What slow answers say of each group: a little slower, much slower.
         self.slower: Callable[[], tuple[Array, Array]] = lambda: (np.zeros(0), np.zeros(0))
         self._back = Back()
@@ -71,13 +55,6 @@ class Failures:
         self._since: dict[tuple[str, str], int] = {}
         self._wholes: dict[str, int] = {}
         self._links: dict[tuple[str, str], int] = {}
-        # Where payments through a partner stand, and in the same order his echoes.
-        self._paid: Places = np.zeros(0, np.int64)
-        self._echoes: Places = np.zeros(0, np.int64)
-        self._echo_of: dict[int, int] = {}
-        self._lost_s: dict[int, int] = {}  # when each partner last lost an echo, and was last asked
-        self._asked_s: dict[int, int] = {}
-        self._unanswered: dict[int, Alarm] = {}
         self._size = 0
 
     def lost(self, market: str, since_s: int, *, name: str) -> tuple[float, float]:
@@ -105,37 +82,26 @@ class Failures:
         )
 
     def look(self, frame: Frame) -> list[Alarm]:
-        self._grow(frame)
         counts = frame.counts
-        tried = np.maximum(counts[:, ATTEMPTS] - counts[:, REFUSED], 0.0)
-        failed = np.minimum(counts[:, FAILED] + counts[:, UNCLEAR], tried)
+        tried, failed = frame.ended()
         sums = self._sums
         sums.grow(len(tried))
         _, gains = self._shares.weigh(tried, failed)
-        fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
-        judged = tried.copy()
-        judged[self._paid] += tried[self._echoes]
         bounds = self._bounds.of(frame, tried, frame.is_seen)
-        often = self._echoed_bounds.of(frame, judged, frame.is_seen)
-        # Beside the others, not among them: a bank may answer echoes and fail payments.
-        echoed, much_echoed = np.zeros(len(tried)), np.zeros(len(tried))
-        for told, more in ((echoed, fifth), (much_echoed, half)):
-            told[self._paid] = more[self._paid] + more[self._echoes]
         sums.add(np.where(frame.is_seen, gains, 0.0), frame.now_s, frame.step_s, bounds)
         # A payment that fails is slow for that, as one that timed out: it is evidence once.
         well = 1 - failed / np.maximum(tried, 1.0)
         slow, much = (well * _of_size(told, len(tried)) for told in self.slower())
+        fifth, half = (self._shares.against(tried, failed, share) for share in (FIFTH, HALF))
         is_calm = (sums.sums < 3.0) & ~sums.is_loud
-        for other, more, bound in (
-            (self._bad, fifth, bounds),
-            (self._worst, half, bounds),
-            (self._both, fifth + slow, bounds),
-            (self._worst_both, half + much, bounds),
-            (self._echoed, echoed, often),
-            (self._worst_echoed, much_echoed, often),
+        for other, more in (
+            (self._bad, fifth),
+            (self._worst, half),
+            (self._both, fifth + slow),
+            (self._worst_both, half + much),
         ):
             other.grow(len(tried))
-            other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bound)
+            other.add(np.where(frame.is_seen, more, 0.0), frame.now_s, frame.step_s, bounds)
             is_calm &= ~other.is_loud
         if self.held:
             is_calm &= np.array([group.market not in self.held for group in frame.groups], np.bool_)
@@ -149,78 +115,19 @@ class Failures:
         self._back.keep(
             frame.now_s, payments=lost, minor=failed * each - typical * tried * mean, tried=tried
         )
-        self._hear(frame, tried, failed)
-        self._ask(frame)
+        if self._size < len(frame.groups):
+            self._size = len(frame.groups)
+            self._wholes = {
+                group.market: place
+                for group, place in frame.places.items()
+                if group.flow == PAY and group.kind == "market"
+            }
+            self._links = {
+                (group.market, group.name): place
+                for group, place in frame.places.items()
+                if group.flow == PAY and group.kind == "vendor"
+            }
         return self._said(frame)
-
-    @property
-    def unanswered(self) -> list[Alarm]:
-        """Return the partners who do not answer, as of the last look; prices are not in it."""
-        return [self._unanswered[place] for place in sorted(self._unanswered)]
-
-    def _hear(self, frame: Frame, tried: Array, failed: Array) -> None:
-        """Note whose echoes came and were lost; who is asked no more is in no doubt any more."""
-        for place, echo in self._echo_of.items():
-            if failed[echo]:
-                self._lost_s[place] = frame.now_s
-            if tried[echo]:
-                self._asked_s[place] = frame.now_s
-            elif frame.now_s - self._asked_s.get(place, 0) > QUIET_FOR_S and frame.is_seen[place]:
-                for sums in self._asked:
-                    sums.forget(place)
-                for sums in self._all:
-                    sums.forget(echo)
-
-    def _ask(self, frame: Frame) -> None:
-        """Find who does not answer: not one who was away for a few seconds."""
-        loud = {
-            place: min(int(sums.began_s[place]) for sums in self._asked if sums.is_loud[place])
-            for place in sorted({at for sums in self._asked for at in sums.loud()})
-            if self._echoes_fail(place)
-        }
-        known = self._unanswered
-        self._unanswered = {}
-        for place, began_s in loud.items():
-            if place in known:
-                self._unanswered[place] = known[place]
-            elif self._lost_s.get(place, 0) - began_s >= AWAY_S:
-                group, echo = frame.groups[place], self._echo_of[place]
-                back = self._back.since(began_s)
-                self._unanswered[place] = Alarm(
-                    market=group.market,
-                    title="A partner does not answer",
-                    evidence=f"{back[0][echo]:,.0f} of {back[2][echo]:,.0f} echoes were lost",
-                    began_s=began_s,
-                    cause=Cause(kind="vendor", name=group.name, share_percent=100),
-                )
-
-    def _grow(self, frame: Frame) -> None:
-        """Take up groups that are new."""
-        if self._size == len(frame.groups):
-            return
-        self._size = len(frame.groups)
-        of_kind: dict[tuple[str, str], dict[tuple[str, str], int]] = {}
-        for place, group in enumerate(frame.groups):
-            found = of_kind.setdefault((group.flow, group.kind), {})
-            found[group.market, group.name] = place
-        self._wholes = {
-            market: place for (market, _), place in of_kind.get((PAY, "market"), {}).items()
-        }
-        self._links = of_kind.get((PAY, "vendor"), {})
-        self._echo_of = {
-            self._links[link]: place
-            for link, place in of_kind.get((ECHO, "vendor"), {}).items()
-            if link in self._links
-        }
-        self._paid = np.array(list(self._echo_of), np.int64)
-        self._echoes = np.array(list(self._echo_of.values()), np.int64)
-
-    def _echoes_fail(self, place: int) -> bool:
-        """Tell whether a partner's echoes alone say that he is in trouble, or seems to be."""
-        echo = self._echo_of.get(place)
-        return echo is not None and any(
-            sums.is_loud[echo] or sums.sums[echo] >= LIKELY for sums in self._all
-        )
 
     def _said(self, frame: Frame) -> list[Alarm]:
         loud: dict[tuple[str, str], list[int]] = {}
@@ -257,13 +164,6 @@ class Failures:
             if frame.groups[at].market == market and frame.groups[at].flow == flow
         ]
         cause, place = smallest(frame, market, flow, back[0], back[2], among=likely, sure=places)
-        total = max(float(back[0][at]) for at in places)
-        for at in self._unanswered:
-            # Who does not answer is the cause of what was lost through him, and of nothing else.
-            is_here = frame.groups[at].market == market and flow == PAY
-            if is_here and total > 0 and back[0][at] >= EXPLAINS * total:
-                place = at
-                cause = Cause(kind="vendor", name=frame.groups[at].name, share_percent=100)
         payments, minor, tried = (float(each) for each in back[:, place])
         alarm = Alarm(
             market=market,
