@@ -296,7 +296,9 @@ async def test_in_production_who_has_power_and_no_factor_may_only_set_it_up(open
 
 async def test_a_setting_wants_it_of_everybody(opened: Opened):
     desk = opened(second_factor=Required.EVERYBODY)
-    await desk.enter("kofi", "viewer")
+    desk.staff("kofi", "viewer")
+    signed_in = await desk.post("/sign-in", name="kofi", password=PASSWORD, to="/incidents")
+    assert (signed_in.status_code, signed_in.headers["location"]) == (303, SET_UP)
     assert (await desk.get("/on-call")).headers["location"] == SET_UP
     assert (await desk.get("/")).status_code == 200  # in a sandbox anybody may look
     await set_up(desk)

@@ -33,6 +33,7 @@ FORM_FIELD = "form_token"
 FORM_MAX = 32 * 1024
 UNREAD_RETRY_S = 15
 PATH_MAX = 200
+SET_UP = "/account/second-factor"
 LANGUAGE_KEPT_S = 365 * 24 * 3_600
 
 moment, minute, clock_time, words = spoken.moment, spoken.minute, spoken.clock_time, spoken.named
@@ -316,10 +317,14 @@ class Pages:
         if token:
             member = self._staff.member(token)  # raises where staff cannot be read: no help either
             if member is not None and member.must_enrol:
-                return self.see_other("/account/second-factor")
+                return self.see_other(SET_UP)
         return self.see_other(f"/sign-in?to={quote(request.scope['path'])}")
 
     def signed_in(self, token: str, to: str) -> Response[str]:
+        """Lead on whoever has signed in; who must set up a second factor first does that."""
+        member = self._staff.member(token)
+        if member is not None and member.must_enrol:
+            to = SET_UP
         return _see_other(to, [self._cookie(SESSION_COOKIE, token), self._gone(HALF_COOKIE)])
 
     def half_signed_in(self, token: str, to: str) -> Response[str]:
