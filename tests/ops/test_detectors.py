@@ -8,8 +8,9 @@ import pytest
 from tests.ops.weather import Weather
 from umoja.clock import ManualClock
 from umoja.ops.centre import Centre
-from umoja.ops.detectors.sms_receipts import SmsReceipts
+from umoja.ops.detectors.sms_receipts import SmsReceipts, Stream
 from umoja.ops.finding import Due, Facts, Finding, Judgement
+from umoja.ops.incident import Cause
 
 NOTICED_WITHIN_S = 60
 CLEARED_WITHIN_S = 240
@@ -31,7 +32,7 @@ def looked(detector: SmsReceipts, *dues: tuple[int, int], began_s: int = 0) -> J
 def begun(began_s: int = 100) -> SmsReceipts:
     """Return a detector that has looked before, when nothing was there."""
     looked_s = began_s + 20
-    return SmsReceipts(looked_s=looked_s, judged_until_s=began_s)
+    return SmsReceipts(looked_s=looked_s, whole=Stream(judged_until_s=began_s))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,87 @@ def test_flapping_is_one_episode():
     flapping = looked(loud, *([(10, 0)] * 6 + [(10, 10)] * 2) * 10, began_s=120)
 
     assert flapping.finding is not None
+
+
+def looked_by_route(
+    detector: SmsReceipts, *periods: dict[str, tuple[int, int]], began_s: int = 100
+) -> Judgement:
+    """Let a detector look every five seconds at periods of (judged, missing) of each route."""
+    judgement = Judgement(detector=detector, finding=None)
+    for place, period in enumerate(periods, start=1):
+        at_s = began_s + 5 * place
+        by_route = {
+            route: (Due(began_s=at_s, judged=judged, missing=missing),)
+            for route, (judged, missing) in period.items()
+        }
+        due = Due(
+            began_s=at_s,
+            judged=sum(judged for judged, _ in period.values()),
+            missing=sum(missing for _, missing in period.values()),
+        )
+        judgement = judgement.detector.look(
+            Facts(market="KE", now_s=at_s + 20, due=(due,), by_route=by_route)
+        )
+    return judgement
+
+
+GOOD_HOUR = [{"a": (4, 0), "b": (1, 0)}] * 720
+
+
+def test_a_lesser_route_that_is_dead_is_named_beside_one_that_carries_nearly_all():
+    dead = [{"a": (19, 0), "b": (1, 1)}]
+    assert looked_by_route(begun(), *GOOD_HOUR, *dead * 5).finding is None
+    found = looked_by_route(begun(), *GOOD_HOUR, *dead * 7).finding
+    assert found is not None
+    assert found.cause == Cause(kind="vendor", name="b", share_percent=100)
+    assert found.evidence == "6 of 6 receipts are missing, 1.4% is usual"
+    # The same messages without their routes are five in a hundred, and no trouble yet.
+    whole = looked(begun(), *[(5, 0)] * 720, *[(20, 1)] * 7, began_s=100)
+    assert whole.finding is None
+
+
+def test_a_good_route_is_not_named_for_one_that_is_dead():
+    found = looked_by_route(begun(), *GOOD_HOUR, *[{"a": (10, 10), "b": (10, 0)}] * 3).finding
+    assert found is not None
+    assert found.cause == Cause(kind="vendor", name="a", share_percent=100)
+
+
+def test_a_dead_route_that_carries_nothing_any_more_is_no_trouble():
+    dead = [{"a": (10, 0), "b": (2, 2)}] * 6
+    loud = looked_by_route(begun(), *GOOD_HOUR, *dead)
+    assert loud.finding is not None
+    now_s = 100 + 5 * (len(GOOD_HOUR) + len(dead))
+    left = [{"a": (10, 0), "b": (0, 0)}]
+    assert looked_by_route(loud.detector, *left * 11, began_s=now_s).finding is not None
+    assert looked_by_route(loud.detector, *left * 14, began_s=now_s).finding is None
+    # Where nobody sends at all, nothing is known of it.
+    silent = [{"a": (0, 0), "b": (0, 0)}]
+    assert looked_by_route(loud.detector, *silent * 500, began_s=now_s).finding is not None
+
+
+def test_a_lesser_route_needs_good_messages_of_its_own_to_be_quiet_again():
+    loud = looked_by_route(begun(), *GOOD_HOUR, *[{"a": (19, 0), "b": (1, 1)}] * 7)
+    now_s = 100 + 5 * (len(GOOD_HOUR) + 7)
+    still = [{"a": (19, 0), "b": (1, 1)}]
+    assert looked_by_route(loud.detector, *still * 100, began_s=now_s).finding is not None
+    well = [{"a": (19, 0), "b": (1, 0)}]
+    assert looked_by_route(loud.detector, *well * 11, began_s=now_s).finding is not None
+    assert looked_by_route(loud.detector, *well * 80, began_s=now_s).finding is None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_days_of_usual_losses_by_many_small_routes_never_make_it_loud(seed):
+    random = Random(seed)
+    detector = begun()
+    for place in range(1, 2 * 17_280):
+        period = {}
+        for at, chance in enumerate([0.01, 0.03, 0.1, 0.5]):
+            judged = sum(random.random() < chance for _ in range(3))
+            missing = sum(random.randrange(1000) < 20 for _ in range(judged))
+            period[f"route-{at}"] = (judged, missing)
+        judgement = looked_by_route(detector, period, began_s=5 * place)
+        detector = judgement.detector
+        assert judgement.finding is None
 
 
 @pytest.mark.parametrize(

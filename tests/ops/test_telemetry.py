@@ -293,7 +293,11 @@ def test_a_year_of_signals_takes_no_more_memory_than_a_day(clock: ManualClock):
                 )
                 seen.hear(message(clock, "failed", order_mark=len(product)))
         counters = seen._counters["KE"]
-        rings = [counters.messages, counters.minutes, *(c.ring for c in counters.cells.values())]
+        rings = [
+            *counters.messages.values(),
+            counters.minutes,
+            *(c.ring for c in counters.cells.values()),
+        ]
         return (
             sum(ring.bytes_held for ring in rings)
             + sys.getsizeof(counters.cells)

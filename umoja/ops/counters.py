@@ -5,7 +5,9 @@ but another signal of the same market, and touch no file.
 """
 
 import threading
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from operator import add
 from typing import Final
 
 from umoja.clock import from_micros
@@ -40,6 +42,7 @@ MESSAGE_WIDTH = 4
 # Columns of callbacks, in the period in which they were told.
 TRIED, NOT_TAKEN, TWICE = range(3)
 CALLBACK_WIDTH = 3
+ROUTES_MAX = 16  # a market; what is beyond is counted as "other"
 PARTNERS_MAX = 200  # a market; what is beyond is counted as "other"
 
 # A minute has the columns of both, and whether the market was heard.
@@ -78,7 +81,7 @@ class Counters:
     ) -> None:
         self.market = market
         self.cells: dict[tuple[str, str], Cell] = {}
-        self.messages = Ring(period_s=PERIOD_S, slots=PERIODS, width=MESSAGE_WIDTH)
+        self.messages: dict[str, Ring] = {}  # by SMS route
         self.callbacks: dict[tuple[str, str], Ring] = {}
         self.minutes = Ring(period_s=60, slots=MINUTES, width=MINUTE_WIDTH)
         self.reasons: dict[str, int] = {}
@@ -150,7 +153,7 @@ class Counters:
         else:
             column, second = LOST, int(now_s - seen.waited_s)
         with self._lock:
-            self.messages.add(second, column)
+            self._route(seen.route).add(second, column)
             self.minutes.add(second, MINUTE_MESSAGE + column)
             if column in {LOST, LATE}:  # a payment whose receipt is late and then lost counts once
                 self.lost_receipts.add(
@@ -162,12 +165,15 @@ class Counters:
                     order=seen.order_mark,
                 )
 
-    def messages_many(self, second: int, *, sent: int = 0, in_time: int = 0, lost: int = 0) -> None:
+    def messages_many(
+        self, second: int, route: str, *, sent: int = 0, in_time: int = 0, lost: int = 0
+    ) -> None:
         """Count many messages of one period at once; those that are lost without what they told of."""
         with self._lock:
+            ring = self._route(route)
             for column, count in ((SENT, sent), (IN_TIME, in_time), (LOST, lost)):
                 if count:
-                    self.messages.add(second, column, count)
+                    ring.add(second, column, count)
                     self.minutes.add(second, MINUTE_MESSAGE + column, count)
 
     def called(self, second: int, seen: CallbacksSeen) -> None:
@@ -196,7 +202,7 @@ class Counters:
 
     def mend(self, second: int) -> bool:
         """Begin again where the clock was set back; tell whether that was so."""
-        rings = [self.messages, self.minutes, *list(self.callbacks.values())]
+        rings = [self.minutes, *list(self.messages.values()), *list(self.callbacks.values())]
         rings += [cell.ring for cell in list(self.cells.values())]
         if all(ring.newest_s <= second + 2 * ring.period_s for ring in rings):
             return False
@@ -228,15 +234,30 @@ class Counters:
         named.append(("other", row[REASONS_MAX]))
         return sorted((each for each in named if each[1]), key=lambda each: (-each[1], each[0]))
 
-    def due(self, second: int, *, last: int = PERIODS) -> tuple[Due, ...]:
-        """Return the periods of the last minutes whose messages should have arrived by now."""
+    def message_row(self, *, since: int, until: int) -> list[int]:
+        """Return the sums of all message columns over all routes."""
+        sums = [0] * MESSAGE_WIDTH
+        for ring in list(self.messages.values()):
+            sums = list(map(add, sums, ring.row(since=since, until=until)))
+        return sums
+
+    def due(
+        self, second: int, *, last: int = PERIODS
+    ) -> tuple[tuple[Due, ...], dict[str, tuple[Due, ...]]]:
+        """Return the periods of the last minutes whose messages should have arrived by now.
+
+        Of the whole market, and the same ones of each route.
+        """
         until = (second - DUE_AFTER_S) // PERIOD_S * PERIOD_S  # periods that ended before that
         since = max((second // PERIOD_S - PERIODS + 2) * PERIOD_S, until - last * PERIOD_S)
-        found = []
-        for place, row in enumerate(self.messages.rows(since=since, until=until)):
-            judged, missing = judged_of(row[SENT], row[IN_TIME], row[LOST])
-            found.append(Due(began_s=since + place * PERIOD_S, judged=judged, missing=missing))
-        return tuple(found)
+        periods = range(since, max(since, until), PERIOD_S)
+        sums = [[0] * MESSAGE_WIDTH for _ in periods]
+        by_route = {}
+        for route, ring in list(self.messages.items()):
+            rows = list(ring.rows(since=since, until=until))
+            by_route[route] = tuple(map(_due, periods, rows))
+            sums = [list(map(add, *both)) for both in zip(sums, rows, strict=True)]
+        return tuple(map(_due, periods, sums)), by_route
 
     def today(self, second: int) -> tuple[date, int, dict[str, int]]:
         """Return the business day, its completed payments and the value they moved."""
@@ -265,6 +286,16 @@ class Counters:
             cell = self.cells[key] = Cell()
         return cell
 
+    def _route(self, route: str) -> Ring:
+        route = route[:REASON_LENGTH_MAX]
+        if route not in self.messages and len(self.messages) >= ROUTES_MAX:
+            route = "other"
+        ring = self.messages.get(route)
+        if ring is None:
+            ring = Ring(period_s=PERIOD_S, slots=PERIODS, width=MESSAGE_WIDTH)
+            self.messages[route] = ring
+        return ring
+
     def _product(self, product: str) -> str:
         return product if product in self._products else UNKNOWN
 
@@ -292,6 +323,11 @@ class Counters:
         self._day_ends_s = int(datetime.combine(tomorrow, time(0), zone).timestamp())
         self.payments_today = 0
         self.moved_today = dict.fromkeys(self.moved_today, 0)
+
+
+def _due(began_s: int, row: Sequence[int]) -> Due:
+    judged, missing = judged_of(row[SENT], row[IN_TIME], row[LOST])
+    return Due(began_s=began_s, judged=judged, missing=missing)
 
 
 def judged_of(sent: int, in_time: int, lost: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What detectors are given and what they give: facts in, a judgement out. Frozen, both of them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -32,21 +33,27 @@ class Facts:
     """What a detector may know of one market. Seconds are since 1970.
 
     `due` is oldest first and without gaps; it comes again with each look, newer periods added.
+    `by_route` has the same periods of each SMS route alone.
     """
 
     market: str
     now_s: int
     due: tuple[Due, ...]
+    by_route: Mapping[str, tuple[Due, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something is wrong since `began_s`. `product` is empty where it is not one product's affair."""
+    """Something is wrong since `began_s`. `product` is empty where it is not one product's affair.
+
+    `cause` is what the detector itself knows of it; None where others have to find it.
+    """
 
     title: str
     evidence: str
     began_s: int
     product: str = ""
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

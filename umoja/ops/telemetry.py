@@ -215,7 +215,7 @@ class Telemetry:
                 self.board.order(signal if rate is None else _in_first_currency(signal, rate))
             elif isinstance(signal, MessagesSeen):
                 self._counters[signal.market].messages_many(
-                    signal.second, sent=signal.sent, in_time=signal.in_time
+                    signal.second, signal.route, sent=signal.sent, in_time=signal.in_time
                 )
                 self.board.messages(signal)
             elif isinstance(signal, SessionsSeen):
@@ -292,12 +292,12 @@ class Telemetry:
             self.board.gauge(market, "clock_offset_ms", "market process", off)
 
     def messages(
-        self, market: str, *, sent: int, in_time: int, lost: int, lost_minor: int = 0
+        self, market: str, route: str, *, sent: int, in_time: int, lost: int, lost_minor: int = 0
     ) -> None:
         """Count many messages of now at once; `lost_minor` is the value of the payments they told of."""
         second = self._now_s()
         counters = self._counters[market]
-        counters.messages_many(second, sent=sent, in_time=in_time, lost=lost)
+        counters.messages_many(second, route, sent=sent, in_time=in_time, lost=lost)
         if lost:
             counters.lost_receipts.add_many(
                 second, payments=lost, minor=lost_minor, currency=self.currency(market)
@@ -315,8 +315,8 @@ class Telemetry:
         latency = row[LATENCY:UNTIMED]
         gauge = self._gauges.get(market)
         _, payments_today, moved_today = counters.today(second)
-        sms = counters.messages.row(since=since, until=until)
-        due = counters.due(second)
+        sms = counters.message_row(since=since, until=until)
+        due, _ = counters.due(second)
         judged = sum(each.judged for each in due)
         missing = sum(each.missing for each in due)
         return Figures(
@@ -476,7 +476,8 @@ class Telemetry:
         self._shown_s[market] = second
         if not 0 < last < FACTS_PERIODS:
             last = FACTS_PERIODS
-        return Facts(market=market, now_s=second, due=counters.due(second, last=last))
+        due, by_route = counters.due(second, last=last)
+        return Facts(market=market, now_s=second, due=due, by_route=by_route)
 
     def currency(self, market: str) -> str:
         """Return the market's first currency, in which the board counts money."""

@@ -228,14 +228,14 @@ class Watch:
                 self._routes.pop(market, None)
                 self._incidents.quiet(market, name)
                 continue
-            cause = self._routes.get(market)
+            cause = self._routes.get(market) or judgement.finding.cause
             if cause is None and frame is not None:
                 cause = route_of(frame, market)
                 if cause is None and facts.now_s - self._named_s.get(market, 0) > SWITCHED_S:
                     cause = only_route(frame, market)
-                if cause is not None:
-                    self._routes[market] = cause
-                    self._named_s[market] = facts.now_s
+            if cause is not None and market not in self._routes:
+                self._routes[market] = cause
+                self._named_s[market] = facts.now_s
             finding = judgement.finding
             if self._incidents.is_open(market, name) is None:
                 if self._mutes_of_routes.is_muted(

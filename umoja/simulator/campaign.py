@@ -281,15 +281,16 @@ def _feed(run: _Run, step: Step, rows: np.typing.NDArray[np.int64]) -> None:
         if not step.is_heard[code]:
             continue
         board.heard(code, step.now_s)
-        sms = place.of(flow=SMS)
-        sent, lost = int(counts[sms, ATTEMPTS].sum()), int(counts[sms, FAILED].sum())
-        telemetry.messages(
-            code,
-            sent=sent,
-            in_time=max(sent - lost, 0),
-            lost=lost,
-            lost_minor=round(lost * place.mean_minor),
-        )
+        for row in place.of(flow=SMS).tolist():
+            sent, lost = int(counts[row, ATTEMPTS]), int(counts[row, FAILED])
+            telemetry.messages(
+                code,
+                run.world.keys[row].partner,
+                sent=sent,
+                in_time=max(sent - lost, 0),
+                lost=lost,
+                lost_minor=round(lost * place.mean_minor),
+            )
     board.add_many(rows, counts)
     for (code, what, of), level in step.gauges.items():
         board.gauge(code, what, of, level)
