@@ -10,6 +10,7 @@ from umoja.channels import ussd as engine
 from umoja.channels.ussd import DECLINED
 from umoja.faults import Busy, OutcomeUnknown, Unavailable
 from umoja.ledger.journal import Journal
+from umoja.ops.board import ATTEMPTS, PAY, PIN, REFUSED, Board, Group
 from umoja.parties.party import PinOutcome, Status
 from umoja.payments.order import Decline, State
 from umoja.signals import OrderSeen, Outcome
@@ -123,6 +124,24 @@ async def test_three_wrong_pins_lock(ke):
     right = await ke.dial(amina, "6", "1", "1357")
 
     assert third == right == "END Your PIN is locked. Please call customer care."
+
+
+async def test_wrong_pins_stand_on_the_board_of_the_centre_each_customer_once(ke):
+    board = Board(["KE"])
+    ke.stage.signals.listen(
+        lambda signal: board.order(signal) if isinstance(signal, OrderSeen) else None
+    )
+    baraka = ke.customer("Baraka")
+    for number in range(3):
+        payer = ke.customer(f"Payer {number}", money=500_000)
+        for _ in range(4):  # and the fourth finds it locked
+            await ke.dial(payer, "1", baraka.phone, "1000", "9999")
+    await ke.dial(payer, "1", baraka.phone, "1000", "1357")
+
+    frame = board.step(int(ke.stage.clock.now().timestamp()), blind_after_s=15, expected={})
+    assert frame is not None
+    paid = frame.counts[frame.places[Group("KE", PAY, "product", "send_money")]]
+    assert (paid[ATTEMPTS], paid[REFUSED], paid[PIN]) == (13, 13, 3)
 
 
 async def test_what_is_no_pin_is_not_counted_as_a_try(ke):

@@ -16,19 +16,24 @@ from umoja.ops.board import (
     FAILED,
     FEE,
     FEE_DUE,
+    MISTAKEN_MAX,
     PAY,
     PIN,
+    PIN_REASONS,
     REFUSED,
     SESSION,
     TIMED,
     VALUE,
     VALUE_FAILED,
     WIDTH,
+    Board,
+    Group,
     Key,
 )
 from umoja.ops.centre import Centre
 from umoja.ops.shares import Shares
-from umoja.signals import EchoSeen, FeesSeen, Outcome
+from umoja.payments.order import Decline
+from umoja.signals import EchoSeen, FeesSeen, OrderSeen, Outcome
 
 STEP_S = 10
 KEYS = [
@@ -342,6 +347,40 @@ def test_a_flood_of_wrong_pins_is_fraud_and_no_outage(hours: Hours):
     assert hours.only() == ("fraud", "fraud", "send_money")
 
 
+def test_the_board_knows_the_reasons_that_the_desk_gives_for_a_wrong_pin():
+    assert {Decline.PIN_WRONG.value, Decline.PIN_LOCKED.value} == PIN_REASONS
+
+
+def test_a_customer_with_a_wrong_pin_counts_once_in_ten_minutes(clock: ManualClock):
+    board = Board(["KE", "GH"])
+
+    def pins(*seen: OrderSeen) -> float:
+        for each in seen:
+            board.order(each)
+        clock.advance(timedelta(seconds=5))
+        frame = board.step(int(clock.now().timestamp()), blind_after_s=15, expected={})
+        assert frame is not None
+        return float(frame.counts[:, PIN][frame.places[Group("KE", PAY, "market", "KE")]])
+
+    def wrong(mark: int, market: str = "KE") -> OrderSeen:
+        refused = Outcome.REFUSED
+        return order(clock, market=market, outcome=refused, reason="pin_wrong", payer_mark=mark)
+
+    assert pins(wrong(7), wrong(7), wrong(7), wrong(8), wrong(7, "GH")) == 2
+    clock.advance(timedelta(seconds=590))
+    assert pins(wrong(7), wrong(9)) == 1
+    assert pins(wrong(7)) == 1  # ten minutes after it was counted
+    assert pins(wrong(0), wrong(0)) == 2  # nobody knows whose
+    refused = order(clock, outcome=Outcome.REFUSED, reason="not_enough", payer_mark=10)
+    assert pins(refused) == 0
+    assert pins(*(wrong(mark) for mark in range(100, 100 + MISTAKEN_MAX))) == MISTAKEN_MAX
+    assert len(board._mistaken["KE"]) == MISTAKEN_MAX
+    board = Board(["KE"])
+    board.order(wrong(7))
+    clock.advance(timedelta(hours=-3))  # set back: who was counted then counts again
+    assert pins(wrong(7)) == 2
+
+
 def test_callbacks_that_come_twice_name_their_partner(hours: Hours):
     def double(counts: np.ndarray) -> None:
         counts[at(flow=CALLBACK), DOUBLED] = 8
@@ -426,7 +465,7 @@ def test_real_orders_stand_on_the_board_beside_what_is_counted_at_once(
         "KE", FeesSeen(product="send_money", payments=1, fee_minor=50, due_minor=45)
     )
     hear(order(clock, outcome=Outcome.FAILED, reason="bank", partner="bank-a", value_minor=7))
-    hear(order(clock, outcome=Outcome.REFUSED, reason="wrong_pin"))
+    hear(order(clock, outcome=Outcome.REFUSED, reason="pin_wrong"))
     clock.advance(timedelta(seconds=5))
 
     frame = centre.telemetry.frame()

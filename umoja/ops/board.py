@@ -36,7 +36,10 @@ WIDTH: Final = 12
 
 KEYS_MAX: Final = 512  # a market; what is beyond is counted as "other"
 NAME_MAX: Final = 40
-PIN_REASONS: Final = frozenset({"wrong_pin", "pin_locked", "pin"})
+# What an order is refused for (umoja.payments.order.Decline): tries beyond the third find it locked.
+PIN_REASONS: Final = frozenset({"pin_wrong", "pin_locked"})
+PIN_AGAIN_S: Final = 600  # who mistakes a PIN again within that is counted already
+MISTAKEN_MAX: Final = 4_096  # customers a market that are remembered for it
 
 PAY: Final = "pay"
 SMS: Final = "sms"
@@ -138,6 +141,7 @@ class Board:
         self._taken_s = 0
         self._minute: Array = np.zeros((0, WIDTH))
         self._seen: set[str] = set()  # markets that were heard in this minute
+        self._mistaken: dict[str, dict[int, int]] = {market: {} for market in markets}
 
     # Adding
 
@@ -158,7 +162,7 @@ class Board:
                 return
             if outcome is Outcome.REFUSED:
                 columns[REFUSED] += 1
-                if seen.reason in PIN_REASONS:
+                if seen.reason in PIN_REASONS and self._is_first(seen):
                     columns[PIN] += 1
             elif outcome is Outcome.FAILED:
                 columns[FAILED] += 1
@@ -368,6 +372,23 @@ class Board:
         return found
 
     # Within the lock
+
+    def _is_first(self, seen: OrderSeen) -> bool:
+        """Tell whether a wrong PIN is a customer's first for a while.
+
+        Who has forgotten hers tries thrice: that is one customer, and no flood.
+        """
+        mark, second = seen.payer_mark, int(seen.at.timestamp())
+        if not mark:
+            return True  # nobody knows whose
+        mistaken = self._mistaken[seen.market]
+        if abs(second - mistaken.get(mark, -PIN_AGAIN_S)) < PIN_AGAIN_S:
+            return False
+        mistaken.pop(mark, None)
+        if len(mistaken) >= MISTAKEN_MAX:
+            del mistaken[next(iter(mistaken))]
+        mistaken[mark] = second
+        return True
 
     def _row(self, key: Key) -> int:
         market = key.market

@@ -1,4 +1,7 @@
-"""Finds what looks like fraud: far more wrong PINs than this product has. A bulk payment has few."""
+"""Finds what looks like fraud: far more customers with a wrong PIN than this product has.
+
+A bulk payment has few. Customers are counted and not their tries: the board leaves out who tries again.
+"""
 
 from umoja.ops.board import PAY, PIN
 from umoja.ops.excess import Excess
@@ -17,6 +20,5 @@ def fraud() -> Excess:
         cause_kind="fraud",
         shares=Shares(first=0.015, least=0.01, times=3.0, more=0.05),
         much=0.16,
-        alarm_at=20.0,  # who has forgotten a PIN tries thrice
         is_lost=True,
     )
