@@ -347,6 +347,30 @@ def test_a_flood_of_wrong_pins_is_fraud_and_no_outage(hours: Hours):
     assert hours.only() == ("fraud", "fraud", "send_money")
 
 
+def test_a_flood_of_wrong_pins_counts_the_customers_whose_pins_were_tried(hours: Hours):
+    tried = []
+
+    def guess(_: np.ndarray) -> None:
+        for _ in range(15):
+            tried.append(1_000 + len(tried))
+            for _ in range(3):
+                seen = order(
+                    hours.clock, outcome=Outcome.REFUSED, reason="pin_wrong", payer_mark=tried[-1]
+                )
+                hours.centre.telemetry.hear(seen)
+        # Whoever is refused for anything else meanwhile has no part in it.
+        other = order(hours.clock, outcome=Outcome.REFUSED, reason="not_enough", payer_mark=5)
+        hours.centre.telemetry.hear(other)
+
+    hours.run(2, guess)
+
+    assert hours.only() == ("fraud", "fraud", "send_money")
+    (incident,) = hours.centre.incidents.open_ones()
+    # What the last look counted is told with the next one.
+    assert len(tried) - 2 * 15 <= incident.customers <= len(tried)
+    assert incident.payments == pytest.approx(len(tried), rel=0.15)
+
+
 def test_the_board_knows_the_reasons_that_the_desk_gives_for_a_wrong_pin():
     assert {Decline.PIN_WRONG.value, Decline.PIN_LOCKED.value} == PIN_REASONS
 

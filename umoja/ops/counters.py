@@ -12,6 +12,7 @@ from typing import Final
 
 from umoja.clock import from_micros
 from umoja.markets.market import Market
+from umoja.ops.board import PIN_REASONS
 from umoja.ops.finding import Due
 from umoja.ops.impact import Harm
 from umoja.ops.rings import Ring
@@ -87,6 +88,7 @@ class Counters:
         self.reasons: dict[str, int] = {}
         self.lost_receipts = Harm()
         self.failed_payments = Harm()
+        self.wrong_pins = Harm()
         self.payments_today = 0
         self.moved_today: dict[str, int] = {currency.code: 0 for currency in market.currencies}
         self.day = date.min
@@ -132,14 +134,19 @@ class Counters:
             if seen.reason:
                 self._note(cell, second, seen.reason)
             if outcome is _FAILED:
-                self.failed_payments.add(
-                    second,
-                    product=self._product(seen.product),
-                    minor=seen.value_minor,
-                    currency=self._currency(seen.currency),
-                    mark=seen.payer_mark,
-                    order=0,
-                )
+                harm = self.failed_payments
+            elif outcome is _REFUSED and seen.reason in PIN_REASONS:
+                harm = self.wrong_pins
+            else:
+                return
+            harm.add(
+                second,
+                product=self._product(seen.product),
+                minor=seen.value_minor,
+                currency=self._currency(seen.currency),
+                mark=seen.payer_mark,
+                order=0,
+            )
 
     def message(self, seen: MessageSeen) -> None:
         """Count one message in the period in which a route took it."""
@@ -213,6 +220,7 @@ class Counters:
                 cell.reasons = None
             self.lost_receipts.forget_all()
             self.failed_payments.forget_all()
+            self.wrong_pins.forget_all()
         return True
 
     # Reading

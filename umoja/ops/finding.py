@@ -14,6 +14,7 @@ class Counts(Enum):
 
     RECEIPTS = "receipts"  # payments that went well, whose receipt did not arrive
     PAYMENTS = "payments"  # payments that failed
+    PINS = "pins"  # payments that a wrong PIN was given for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

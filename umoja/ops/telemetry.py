@@ -510,6 +510,8 @@ class Telemetry:
                 return counters.lost_receipts
             case Counts.PAYMENTS:
                 return counters.failed_payments
+            case Counts.PINS:
+                return counters.wrong_pins
 
     def usual(self, market: str, at: datetime) -> float | None:
         """Return how many attempts a second are usual in a market at a moment; None: nobody knows."""

@@ -403,8 +403,9 @@ class Watch:
         if more == (0, 0):
             return
         case.told = payments, minor
-        failed = self._telemetry.harm(alarm.market, Counts.PAYMENTS)
-        marks = failed.between(case.marked_until, running - 1).marks
+        counts = Counts.PINS if case.cause.kind == "fraud" else Counts.PAYMENTS
+        touched = self._telemetry.harm(alarm.market, counts)
+        marks = touched.between(case.marked_until, running - 1).marks
         case.marked_until = max(case.marked_until, running)
         case.harm.add_many(
             now_s,
