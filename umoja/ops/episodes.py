@@ -21,8 +21,9 @@ BACK_STEPS = 40  # that are remembered, to count what was harmed before anybody 
 RATE_OVER_S = 86_400.0  # of learning how much a group counts
 RATE_FIRST = 1.0  # a second, until it is known
 RATE_LEAST = 0.002
+FEW = frozenset({"vendor", "cell"})
 LINKS_LESS = 2.5
-"""Links to partners are few among all groups, and what breaks most: they are believed sooner."""
+"""Links to partners, and cells, are few among all groups, and what breaks most: they are believed sooner."""
 
 
 class Bounds:
@@ -45,7 +46,7 @@ class Bounds:
         if more:
             self._rate = np.concatenate([self._rate, np.full(len(more), RATE_FIRST)])
             self._seen_s = np.concatenate([self._seen_s, np.zeros(len(more))])
-            less = [self._links_less if group.kind == "vendor" else 0.0 for group in more]
+            less = [self._links_less if group.kind in FEW else 0.0 for group in more]
             self._less = np.concatenate([self._less, less])
         bounds: Array = self._alarm_at - self._less + np.log(np.clip(self._rate, RATE_LEAST, 1.0))
         if frame.step_s:
