@@ -1,5 +1,8 @@
 """Staff: the table of rights, passwords, sessions and the throttle against guessing."""
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -275,22 +278,87 @@ def test_guessing_names_from_one_address_costs_time_too(staff: Staff, audit: Aud
 def test_a_throttle_forgets_and_is_bounded(clock: ManualClock):
     throttle = Throttle(clock, remembered_max=100)
     for number in range(1_000):
-        throttle.fail(number, free=1)
+        assert throttle.take({number: 1}) == 0.0
 
     assert len(throttle) == 100
     assert (throttle.wait_s(0), throttle.wait_s(999)) == (0.0, 30.0)
 
-    for _ in range(20):
-        throttle.fail(999, free=1)
+    for pause_s in (30, 60, 120, 240, 480, 900, 900):
+        assert throttle.take({999: 1}) == pause_s
+        clock.advance(timedelta(seconds=pause_s))
+        assert throttle.take({999: 1}) == 0.0
     assert throttle.wait_s(999) == 900.0
 
     clock.advance(timedelta(minutes=31))
-    throttle.fail(999, free=2)
+    assert throttle.take({999: 2}) == 0.0
     assert throttle.wait_s(999) == 0.0
 
-    throttle.fail(999, free=2)
+    assert throttle.take({999: 2}) == 0.0
+    assert throttle.wait_s(999) == 30.0
     throttle.succeed(999)
     assert throttle.wait_s(999) == 0.0
+
+
+def test_a_try_counts_for_all_its_keys_or_for_none(clock: ManualClock):
+    throttle = Throttle(clock)
+    assert throttle.take({"name": 1, "address": 3}) == 0.0
+    for _ in range(5):
+        assert throttle.take({"name": 1, "address": 3}) == 30.0
+    assert throttle.take({"address": 3}) == 0.0
+    assert throttle.wait_s("address") == 0.0  # two were counted, and not the five that had to wait
+
+    throttle.give_back({"name": 1, "address": 3})
+    assert (throttle.wait_s("name"), throttle.wait_s("address")) == (0.0, 0.0)
+    assert throttle.take({"address": 3}) == 0.0
+    assert throttle.take({"address": 3}) == 0.0
+    assert throttle.wait_s("address") == 30.0
+
+
+def test_a_crowd_of_guesses_at_once_is_judged_no_more_often_than_one_after_the_other(
+    staff: Staff, audit: AuditLog
+):
+    staff.add("asha", GOOD, {"KE": ["viewer"]}, by="administrator")
+    at_once = threading.Barrier(32)
+
+    def guess(number: int) -> str:
+        at_once.wait()
+        try:
+            token = staff.sign_in("asha", f"a wrong password {number}", address=HERE)
+        except Busy:
+            return "has to wait"
+        return "wrong" if token is None else "in"
+
+    with ThreadPoolExecutor(32) as crowd:
+        answers = Counter(crowd.map(guess, range(32)))
+
+    assert answers == {"wrong": 5, "has to wait": 27}
+    assert sum(each.action == "sign_in_failed" for each in audit.recent()) == 5
+
+
+def test_a_right_password_takes_nothing_from_the_tries_of_others(staff: Staff):
+    staff.add("asha", GOOD, {"KE": ["viewer"]}, by="administrator")
+    for _ in range(60):  # more than an address, or a name, has free
+        assert staff.sign_in("asha", GOOD, address=HERE) is not None
+    for number in range(19):
+        assert staff.sign_in(f"name{number}", GOOD, address=HERE) is None
+    assert staff.sign_in("asha", GOOD, address=HERE) is not None
+    assert staff.sign_in("another", GOOD, address=HERE) is None
+    with pytest.raises(Busy):
+        staff.sign_in("asha", GOOD, address=HERE)
+
+
+def test_a_password_that_could_not_be_judged_is_no_failure(staff: Staff, monkeypatch):
+    staff.add("asha", GOOD, {"KE": ["viewer"]}, by="administrator")
+    with monkeypatch.context() as patch:
+        patch.setattr(staff, "_row", unreadable)
+        for _ in range(10):
+            with pytest.raises(OSError, match="the disk"):
+                staff.sign_in("asha", GOOD, address=HERE)
+    assert staff.sign_in("asha", GOOD, address=HERE) is not None
+
+
+def unreadable(name: str) -> None:
+    raise OSError("the disk is gone")
 
 
 def test_staff_and_sessions_outlive_a_stop(staff: Staff, database: Database, clock, audit):

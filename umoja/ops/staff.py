@@ -9,8 +9,7 @@ import json
 import math
 import re
 import secrets
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -136,7 +135,6 @@ class Staff:
         self._hasher = hasher or PasswordHasher()
         self._throttle = Throttle(clock)
         self._code_throttle = Throttle(clock, forgotten_after_s=CODE_FORGOTTEN_AFTER_S)
-        self._code_lock = threading.Lock()
         self._factors = SecondFactors(database, clock=clock, key=key)
         self._required = required
         self._nobody = ""
@@ -222,19 +220,28 @@ class Staff:
         Raise Busy as `sign_in` does.
         """
         name = _as_typed(name)
-        keys = {(name, address[:64]): PAIR_FREE, ("", address[:64]): ADDRESS_FREE, name: NAME_FREE}
-        wait_s = max(self._throttle.wait_s(key) for key in keys)
+        pair = (name, address[:64])
+        keys: dict[Hashable, int] = {
+            pair: PAIR_FREE,
+            ("", address[:64]): ADDRESS_FREE,
+            name: NAME_FREE,
+        }
+        wait_s = self._throttle.take(keys)
         if wait_s > 0:
             raise Busy("signing in", retry_after_s=math.ceil(wait_s))
-        row = self._row(name)
-        if not self._is_right(row, password):
-            for key, free in keys.items():
-                self._throttle.fail(key, free=free)
+        try:
+            row = self._row(name)
+            is_right = self._is_right(row, password)
+        except BaseException:
+            self._throttle.give_back(keys)  # nobody knows whether it was right
+            raise
+        if not is_right:
             # A password typed into the field of the name must not be kept: only names we know.
             known = name if row is not None else "unknown"
             self._audit.record(actor=known, action="sign_in_failed", detail=f"from {address[:64]}")
             return False
-        self._throttle.succeed((name, address[:64]))
+        self._throttle.give_back(keys)
+        self._throttle.succeed(pair)
         return True
 
     def member(self, token: str) -> Member | None:
@@ -567,13 +574,10 @@ class Staff:
 
         Raise Busy where there were too many. A right code takes the counts back.
         """
-        keys = {(name, address[:64]): CODE_FREE, name: CODE_NAME_FREE}
-        with self._code_lock:
-            wait_s = max(self._code_throttle.wait_s(key) for key in keys)
-            if wait_s > 0:
-                raise Busy("codes", retry_after_s=math.ceil(wait_s))
-            for key, free in keys.items():
-                self._code_throttle.fail(key, free=free)
+        keys: dict[Hashable, int] = {(name, address[:64]): CODE_FREE, name: CODE_NAME_FREE}
+        wait_s = self._code_throttle.take(keys)
+        if wait_s > 0:
+            raise Busy("codes", retry_after_s=math.ceil(wait_s))
 
     def _judged(self, name: str, address: str, *, is_right: bool) -> bool:
         """Write a wrong code down, or forget the tries before a right one; tell which it was."""
