@@ -58,6 +58,23 @@ SIGNED_IN = [
 ]
 SIGNED_OUT = ["/", "/sign-in", "/incidents/INC-000001", f"/pages/{SECRET}"]
 
+STANDS_OUT = """() => {
+    const hides = each => ['auto', 'scroll', 'hidden'].includes(getComputedStyle(each).overflowX);
+    const found = [];
+    if (document.documentElement.scrollWidth > innerWidth) found.push('the page itself');
+    for (const panel of document.querySelectorAll('.panel, .card, .tiles > *')) {
+        const right = panel.getBoundingClientRect().right;
+        for (const each of panel.querySelectorAll('*')) {
+            const box = each.getBoundingClientRect();
+            if (!box.width || box.right <= right + 1) continue;
+            let at = each.parentElement;
+            while (at !== panel && !hides(at)) at = at.parentElement;
+            if (!hides(at)) found.push(each.tagName + ' ' + each.textContent.trim().slice(0, 60));
+        }
+    }
+    return found;
+}"""
+
 
 @contextmanager
 def served(desk: Desk) -> Iterator[str]:
@@ -214,6 +231,24 @@ def test_what_is_folded_out_stays_so_when_the_page_renews_itself(busy: Desk):
         page.locator("h1").click()
         page.keyboard.press("l")
         page.wait_for_url("**/alarms")
+
+
+@pytest.mark.bench  # too slow for the quick suite; in every build
+def test_nothing_stands_out_of_its_panel_in_any_language_on_any_screen(busy: Desk):
+    found: list[str] = []
+    with entered(busy) as context:
+        page = context.new_page()
+        for language in ("en", "fr"):
+            page.goto("/")
+            page.locator(f"button[name=language][value={language}]").click()
+            page.locator(f"html[lang={language}]").wait_for()
+            for width in (1920, 1366, 390):
+                page.set_viewport_size({"width": width, "height": 844})
+                for path in SIGNED_IN:
+                    page.goto(path)
+                    out = page.evaluate(STANDS_OUT)
+                    found += [f"{language} {width} {path}: {each}" for each in out]
+    assert found == []
 
 
 @pytest.mark.bench  # too slow for the quick suite; in every build
