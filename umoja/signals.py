@@ -118,8 +118,8 @@ class CallbacksSeen(Struct, frozen=True, kw_only=True, gc=False, tag=True):
 
     `channel` webhook: we tell a client of payments. `partner` is the client's id; an event counts
     with its first try (`failed`: it was not taken), for later tries of the same prove nothing new.
-    `channel` ussd: a gateway calls us. `doubled` came twice: a gateway's that was answered before, a
-    webhook's event that its client had, and asked for again.
+    `channel` ussd: a gateway calls us. `doubled` came twice: a gateway's that was answered before (once,
+    however often it comes), a webhook's event that its client had, and asked for again.
     """
 
     market: str

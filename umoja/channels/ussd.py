@@ -68,6 +68,7 @@ TEXT_MAX = 500
 SESSION_MAX = 80
 BODY_MAX = 4096
 VISITS_MAX = 50_000
+REPEATED_MAX = 10_000  # callbacks that are known to have come twice
 RESUME_WITHIN_S = 180.0
 TELL_EVERY_S = 1.0
 STATEMENT_LINES = 5
@@ -171,6 +172,7 @@ class Ussd:
         self._noticed = noticed
         self._visits: OrderedDict[tuple[str, str], Visit] = OrderedDict()
         self._running: dict[bytes, asyncio.Task[str]] = {}
+        self._repeated: OrderedDict[bytes, None] = OrderedDict()  # callbacks that came again
         self._key = secrets.token_bytes(32)
         self._tell = tell
         self._counts: dict[str, Counter[str]] = {}
@@ -205,6 +207,15 @@ class Ussd:
         if self._clock.ticks_s() - self._told_s >= TELL_EVERY_S and what != "lapsed":
             self.look()
 
+    def _repeats(self, market: str, digest: bytes) -> None:
+        """Count a callback that comes twice; who gets no answer asks thrice, and that is one still."""
+        if digest in self._repeated:
+            return
+        self._repeated[digest] = None
+        if len(self._repeated) > REPEATED_MAX:
+            self._repeated.popitem(last=False)
+        self._calls.setdefault(market, [0, 0])[1] += 1
+
     async def answer(
         self, *, market: str, session: str, service_code: str, phone: str, text: str
     ) -> str:
@@ -225,10 +236,9 @@ class Ussd:
         del service_code  # one menu a market: the code says nothing more
         digest = self._digest(market, number, session, text)
         running = self._running.get(digest)
-        calls = self._calls.setdefault(market, [0, 0])
-        calls[0] += 1
+        self._calls.setdefault(market, [0, 0])[0] += 1
         if running is not None:
-            calls[1] += 1
+            self._repeats(market, digest)
         else:
             running = asyncio.create_task(self._guarded(branch, number, session, text, digest))
             self._running[digest] = running
@@ -266,7 +276,7 @@ class Ussd:
             return _end(self._texts.say(speaks, "refused.payer_barred"))
         visit, is_repeat = self._visit(branch.market.code, phone, session, text, digest)
         if is_repeat:
-            self._calls.setdefault(branch.market.code, [0, 0])[1] += 1
+            self._repeats(branch.market.code, digest)
             return visit.answer
         has_pin = branch.directory.has_pin(party.id) or (
             party.role is Role.AGENT and bool(branch.directory.children(party.id))
