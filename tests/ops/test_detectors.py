@@ -269,6 +269,8 @@ def test_other_troubles_of_a_route_are_noticed(
     fault(weather)
 
     assert weather.run(300, until=weather.open) <= NOTICED_WITHIN_S
+    (incident,) = centre.incidents.open_ones()
+    assert incident.sheet.cause == Cause(kind="vendor", name="simulated", share_percent=100)
 
 
 def test_a_marketing_blast_is_no_incident(centre: Centre, clock: ManualClock):

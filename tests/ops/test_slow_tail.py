@@ -27,7 +27,7 @@ from umoja.ops.detectors.failures import Failures
 from umoja.ops.detectors.latency import Latency
 from umoja.ops.detectors.tariff_shift import TariffShift
 from umoja.ops.detectors.volume import Volume
-from umoja.ops.episodes import LINKS_LESS, Bounds, Sums
+from umoja.ops.episodes import FEW_LESS, Bounds, Sums
 from umoja.ops.finding import Alarm, Wide
 
 HOUR = 60  # steps of a minute
@@ -130,7 +130,7 @@ def test_more_payments_to_a_slow_bank_are_not_slower_answers(three_days: Steps):
     )
 
 
-def test_who_is_judged_on_less_is_sure_sooner_and_a_link_to_a_partner_soonest():
+def test_who_is_judged_on_less_is_sure_sooner_and_a_link_to_a_partner_or_a_cell_soonest():
     board = Board(["KE"])
     rows = board.rows_of([Key("KE", PAY, "bank_transfer", "api", "bank-a", "c1")])
     bounds = Bounds(alarm_at=20.0)
@@ -146,7 +146,8 @@ def test_who_is_judged_on_less_is_sure_sooner_and_a_link_to_a_partner_soonest():
 
     by_kind = {group.kind: float(found[place]) for group, place in frame.places.items()}
     assert by_kind["product"] == pytest.approx(20.0 + log(0.01), abs=0.2)
-    assert by_kind["vendor"] == pytest.approx(by_kind["product"] - LINKS_LESS)
+    assert by_kind["vendor"] == pytest.approx(by_kind["product"] - FEW_LESS)
+    assert by_kind["cell"] == by_kind["vendor"]
 
 
 def failing(step: int) -> Counts:

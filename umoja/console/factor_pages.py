@@ -8,7 +8,7 @@ import segno
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException
 
-from umoja.console.pages import FORM_MAX, HALF_COOKIE, Asked, Pages, Visitor, own_path
+from umoja.console.pages import FORM_MAX, HALF_COOKIE, SET_UP, Asked, Pages, Visitor, own_path
 from umoja.console.words import _, _n, recorded
 from umoja.faults import Busy
 from umoja.ops.one_time import address_of, in_letters
@@ -97,7 +97,7 @@ def factor_pages(pages: Pages, staff: Staff) -> list[Any]:
             raise HTTPException(status_code=401)
         to = own_path(fields.get("to", "/"))
         if staff.factor(visitor.member.name) is None:
-            return pages.see_other("/account/second-factor")
+            return pages.see_other(SET_UP)
         try:
             is_right = await asyncio.to_thread(
                 staff.prove, visitor.session, fields.get("code", ""), address=_address(request)
@@ -128,7 +128,7 @@ def factor_pages(pages: Pages, staff: Staff) -> list[Any]:
             salt=salt.hex(),
         )
 
-    @get("/account/second-factor", include_in_schema=False, name="console.account.second-factor")
+    @get(SET_UP, include_in_schema=False, name="console.account.second-factor")
     async def offer(request: Asked) -> Response[str]:
         """Offer a secret. Nothing is kept before a code of it has come back."""
         visitor = pages.visitor(request)
@@ -136,13 +136,13 @@ def factor_pages(pages: Pages, staff: Staff) -> list[Any]:
         if member is None:
             return pages.to_sign_in(request)
         if staff.factor(member.name) is not None:
-            asked = pages.code_first(visitor, member, "/account/second-factor")
+            asked = pages.code_first(visitor, member, SET_UP)
             if asked is not None:
                 return asked
         return set_up_page(visitor, member, staff.fresh_salt())
 
     @post(
-        "/account/second-factor",
+        SET_UP,
         include_in_schema=False,
         request_max_body_size=FORM_MAX,
         name="console.account.second-factor.set-up",
@@ -166,7 +166,7 @@ def factor_pages(pages: Pages, staff: Staff) -> list[Any]:
                 address=_address(request),
             )
         except CodeNeeded:
-            return pages.to_code("/account/second-factor")
+            return pages.to_code(SET_UP)
         except Busy as busy:
             answer = set_up_page(visitor, member, salt, status=429, error=_too_many(busy))
             answer.headers["retry-after"] = str(busy.retry_after_s)
@@ -202,7 +202,7 @@ def factor_pages(pages: Pages, staff: Staff) -> list[Any]:
         except CodeNeeded:
             return pages.to_code("/account")
         except StaffRefused:  # she has none: there is nothing to recover
-            return pages.see_other("/account/second-factor")
+            return pages.see_other(SET_UP)
         return codes_page(visitor, codes, is_set_up=False)
 
     return [ask, enter, ask_again, prove, offer, set_up, renew]

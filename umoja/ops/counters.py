@@ -13,7 +13,7 @@ from typing import Final
 from umoja.clock import from_micros
 from umoja.markets.market import Market
 from umoja.ops.board import PIN_REASONS
-from umoja.ops.finding import Due
+from umoja.ops.finding import PERIOD_S, Due
 from umoja.ops.impact import Harm
 from umoja.ops.rings import Ring
 from umoja.signals import (
@@ -51,7 +51,6 @@ MINUTE_MESSAGE = ORDER_WIDTH
 HEARD = MINUTE_MESSAGE + MESSAGE_WIDTH
 MINUTE_WIDTH = HEARD + 1
 
-PERIOD_S = 5
 PERIODS = 64  # five minutes and a little
 MINUTES = 24 * 60 + 2
 REASONS_MAX = 48  # a market; what is beyond is counted as "other"

@@ -22,7 +22,7 @@ RATE_OVER_S = 86_400.0  # of learning how much a group counts
 RATE_FIRST = 1.0  # a second, until it is known
 RATE_LEAST = 0.002
 FEW = frozenset({"vendor", "cell"})
-LINKS_LESS = 2.5
+FEW_LESS = 2.5
 """Links to partners, and cells, are few among all groups, and what breaks most: they are believed sooner."""
 
 
@@ -33,9 +33,9 @@ class Bounds:
     may be lower by the logarithm of ten.
     """
 
-    def __init__(self, *, alarm_at: float, links_less: float = LINKS_LESS) -> None:
+    def __init__(self, *, alarm_at: float, few_less: float = FEW_LESS) -> None:
         """Take the bound of a group with one count a second or more."""
-        self._alarm_at, self._links_less = alarm_at, links_less
+        self._alarm_at, self._few_less = alarm_at, few_less
         self._rate: Array = np.zeros(0)
         self._seen_s: Array = np.zeros(0)
         self._less: Array = np.zeros(0)
@@ -46,7 +46,7 @@ class Bounds:
         if more:
             self._rate = np.concatenate([self._rate, np.full(len(more), RATE_FIRST)])
             self._seen_s = np.concatenate([self._seen_s, np.zeros(len(more))])
-            less = [self._links_less if group.kind in FEW else 0.0 for group in more]
+            less = [self._few_less if group.kind in FEW else 0.0 for group in more]
             self._less = np.concatenate([self._less, less])
         bounds: Array = self._alarm_at - self._less + np.log(np.clip(self._rate, RATE_LEAST, 1.0))
         if frame.step_s:

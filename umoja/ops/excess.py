@@ -44,7 +44,7 @@ class Excess:
         self._sums = Sums()
         self._more = Sums()  # of a share that is far beyond the usual: fewer counts are enough
         self._much = much
-        self._bounds = Bounds(alarm_at=alarm_at, links_less=0.0)
+        self._bounds = Bounds(alarm_at=alarm_at, few_less=0.0)
         self._back = Back()
         self._open: dict[int, Alarm] = {}
 

@@ -8,6 +8,8 @@ from typing import Protocol
 from umoja.ops.board import Frame
 from umoja.ops.incident import Cause
 
+PERIOD_S = 5  # of messages that are judged together
+
 
 class Counts(Enum):
     """Which signals an incident's impact is counted from."""
@@ -19,7 +21,7 @@ class Counts(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """Messages that were handed to a route in five seconds, and should have arrived by now.
+    """Messages that were handed to a route in one period, and should have arrived by now.
 
     `judged` is how many there were, `missing` how many of them failed or are overdue.
     """

@@ -55,7 +55,7 @@ RECENT_MAX = 500
 STEPS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 """Customers at which the timeline says how far an incident has come."""
 
-GRAVEST = {Counts.PAYMENTS: 1, Counts.RECEIPTS: 2}
+GRAVEST = {Counts.PAYMENTS: 1, Counts.PINS: 1, Counts.RECEIPTS: 2}
 """A receipt that is missing is never as grave as a payment that fails."""
 
 RETURNS_WITHIN = timedelta(minutes=10)

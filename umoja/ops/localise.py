@@ -63,19 +63,3 @@ def route_of(frame: Frame, market: str) -> Cause | None:
                 share_percent=min(100, round(100 * float(lost) / max(total, 1.0))),
             )
     return best
-
-
-def only_route(frame: Frame, market: str) -> Cause | None:
-    """Return the one SMS route that takes messages now, None where there are several or none.
-
-    Of a slow one nothing is known to be missing for a while.
-    """
-    taking = [
-        group.name
-        for group, place in frame.places.items()
-        if group.market == market
-        and group.flow == SMS
-        and group.kind == "vendor"
-        and frame.counts[place, ATTEMPTS]
-    ]
-    return Cause(kind="vendor", name=taking[0], share_percent=100) if len(taking) == 1 else None

@@ -31,14 +31,13 @@ from umoja.ops.counters import (
     LOST,
     MINUTE_MESSAGE,
     MINUTE_WIDTH,
-    PERIOD_S,
     REFUSED,
     SENT,
     UNTIMED,
     Counters,
     judged_of,
 )
-from umoja.ops.finding import Counts, Facts
+from umoja.ops.finding import PERIOD_S, Counts, Facts
 from umoja.ops.impact import Harm
 from umoja.ops.rings import percentile_ms
 from umoja.signals import CallbacksSeen, EchoSeen, MessagesSeen, OrderSeen, SessionsSeen, Signal

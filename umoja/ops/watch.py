@@ -35,7 +35,7 @@ from umoja.ops.finding import Alarm, Counts, Detector, Finding, Wide
 from umoja.ops.impact import PERIOD_S, Harm
 from umoja.ops.incident import Cause
 from umoja.ops.incidents import Incidents, Scene
-from umoja.ops.localise import only_route, route_of
+from umoja.ops.localise import route_of
 from umoja.ops.mutes import Mutes
 from umoja.ops.telemetry import Telemetry
 from umoja.ops.usual import Usual
@@ -77,10 +77,6 @@ incident with those that name the same cause: another partner's payments are ano
 
 HELD_S = 7_200
 """So long what fails in a market with such a trouble is not learned as usual."""
-
-SWITCHED_S = 600
-"""So long after a route was named, another one that takes the texts may be its remedy: the texts that
-the first one still owes are not its fault."""
 
 BOOKS = frozenset({"trust_gap", "invariants"})
 
@@ -163,7 +159,6 @@ class Watch:
         self._mutes_of_routes = Mutes()
         self._lost_until: dict[str, int] = {}
         self._routes: dict[str, Cause] = {}
-        self._named_s: dict[str, int] = {}  # when a route was named last, by market
         for market in telemetry.markets:
             for detector in DETECTORS:
                 opened_at = incidents.is_open(market, detector.name)
@@ -231,11 +226,8 @@ class Watch:
             cause = self._routes.get(market) or judgement.finding.cause
             if cause is None and frame is not None:
                 cause = route_of(frame, market)
-                if cause is None and facts.now_s - self._named_s.get(market, 0) > SWITCHED_S:
-                    cause = only_route(frame, market)
-            if cause is not None and market not in self._routes:
+            if cause is not None:
                 self._routes[market] = cause
-                self._named_s[market] = facts.now_s
             finding = judgement.finding
             if self._incidents.is_open(market, name) is None:
                 if self._mutes_of_routes.is_muted(

@@ -108,7 +108,7 @@ class Latency:
 
     def __init__(self) -> None:
         self._kinds = Kinds()
-        self._bounds = Bounds(alarm_at=ALARM_AT, links_less=0.0)
+        self._bounds = Bounds(alarm_at=ALARM_AT, few_less=0.0)
         self._much_bounds = Bounds(alarm_at=ALARM_AT)
         self._mean: Array = np.zeros(0)
         self._seen: Array = np.zeros(0)

@@ -15,8 +15,8 @@ from math import log
 from msgspec import Struct
 from msgspec.structs import replace
 
-from umoja.ops.episodes import LINKS_LESS
-from umoja.ops.finding import Counts, Due, Facts, Finding, Judgement
+from umoja.ops.episodes import FEW_LESS, RATE_OVER_S
+from umoja.ops.finding import PERIOD_S, Counts, Due, Facts, Finding, Judgement
 from umoja.ops.incident import Cause
 
 SHARE_FIRST = 0.02  # missing in calm times, until it is learned
@@ -33,9 +33,7 @@ CLEAR_AT = 5.0  # of the sum of evidence for a good route
 STALL_S = 15  # between two looks: then we slept ourselves, and late deliveries prove nothing
 QUIET_FOR_S = 60  # and no period that looks broken for so long
 LEFT_AFTER = 20  # messages by other routes, and none by this one: it is out of use
-PERIOD_S = 5
-RATE_OVER_S = 86_400.0  # of learning how much a route carries
-RATE_LEAST = 0.02  # a second
+RATE_LEAST = 0.02  # messages a second: of who carries still less, a few losses are one phone's
 
 TITLE = "SMS receipts do not arrive"
 
@@ -131,7 +129,7 @@ def _judged(
 def _weighed(stream: Stream, due: Due, *, is_route: bool) -> Stream:
     """Judge a period of a stream that is not loud."""
     # Who is judged seldom is wrong seldom: less evidence makes as sure (umoja.ops.episodes).
-    less = LINKS_LESS - log(min(1.0, max(RATE_LEAST, stream.rate))) if is_route else 0.0
+    less = FEW_LESS - log(min(1.0, max(RATE_LEAST, stream.rate))) if is_route else 0.0
     total = max(0.0, stream.alarm_sum + _weight(due, stream.share))
     dead_share = DEAD_ROUTE if is_route else DEAD
     dead = max(0.0, stream.dead_sum + _weight(due, stream.share, least=dead_share))
