@@ -48,6 +48,7 @@ def test_it_is_set_up_and_signed_in_with_by_keys_alone(desk: Desk, scheme: str):
 
         page = opened()
         page.goto("/sign-in?to=/account")
+        page.locator("#name:focus").wait_for()  # where the page itself puts it
         for text in ("amina", PASSWORD):
             page.keyboard.type(text)
             page.keyboard.press("Tab")
@@ -70,12 +71,14 @@ def test_it_is_set_up_and_signed_in_with_by_keys_alone(desk: Desk, scheme: str):
 
         page = opened()
         page.goto("/sign-in?to=/staff")
+        page.locator("#name:focus").wait_for()  # where the page itself puts it
         for text in ("amina", PASSWORD):
             page.keyboard.type(text)
             page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.wait_for_url("**/sign-in/code?to=/staff")
-        page.keyboard.type(shown(desk, secret))  # the field has the focus
+        page.locator("#code:focus").wait_for()
+        page.keyboard.type(shown(desk, secret))
         page.keyboard.press("Enter")
         page.wait_for_url(f"{address}/staff")
         assert page.get_by_role("link", name="amina").is_visible()
